@@ -1,0 +1,122 @@
+"""Files that hold weights: atomic writing, safe reading.
+
+Two kinds: a checkpoint (`torch.save`, everything that resuming needs) and final weights (safetensors, what is shipped).
+Both are written to a temporary file in the same folder, flushed to the disk and renamed, so that a file that bears its
+final name is whole, whatever happened while it was written. Nothing is ever unpickled beyond plain tensors and numbers.
+"""
+
+import os
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from kdlib.errors import InputError
+
+CHECKPOINT_FORMAT = "kdlib checkpoint 1"
+
+
+def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+    """Let ``write`` fill a temporary file beside ``path``, then fsync and rename it.
+
+    If anything fails (a full disk, say) the temporary file is removed, what stood at ``path`` stays, and an OSError is
+    raised that names the file.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        write(temporary)
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException as error:
+        temporary.unlink(missing_ok=True)
+        # torch and safetensors wrap a failed write in errors of their own; whoever catches OSError must see it.
+        if isinstance(error, (RuntimeError, SafetensorError)):
+            raise OSError(f"{path}: could not be written ({error}); is the disk full?") from error
+        raise
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)  # the rename itself must survive a power cut
+    finally:
+        os.close(directory)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically."""
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
+    """Write ``content`` (nested dicts and lists of tensors, numbers, strings) as a checkpoint."""
+    write_atomically(path, lambda temporary: torch.save({"format": CHECKPOINT_FORMAT, **content}, temporary))
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint written by `save_checkpoint`, tensors on the CPU.
+
+    Raises `InputError`, naming the file, if it is anything else: no such file, a truncated one, a pickle with code.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such checkpoint") from error
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, AttributeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"{path}: not a checkpoint that can be loaded safely ({reason}); remove it or name another") from error
+    if not isinstance(content, dict) or content.get("format") != CHECKPOINT_FORMAT:
+        raise InputError(f"{path}: a torch file, but not a checkpoint of this study ({CHECKPOINT_FORMAT!r})")
+    return content
+
+
+def save_weights(path: Path, networks: dict[str, nn.Module], metadata: dict[str, str]) -> None:
+    """Write networks' weights as safetensors, each tensor named ``network.tensor``, with string ``metadata``."""
+    tensors = {
+        f"{name}.{key}": tensor.detach().cpu().contiguous()
+        for name, network in networks.items()
+        for key, tensor in network.state_dict().items()
+    }
+    write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata=metadata))
+
+
+def load_weights(path: Path, networks: dict[str, nn.Module]) -> None:
+    """Fill ``networks`` from a file of `save_weights`. Raises `InputError` listing missing, extra, misshapen tensors."""
+    tensors, _ = read_weights(path)
+    for name, network in networks.items():
+        own = {key.removeprefix(f"{name}."): tensor for key, tensor in tensors.items() if key.startswith(f"{name}.")}
+        check_layout(path, name, network, own)
+        network.load_state_dict(own)
+    strangers = sorted({key.split(".")[0] for key in tensors} - set(networks))
+    if strangers:
+        raise InputError(f"{path}: holds networks that were not asked for: {', '.join(strangers)}")
+
+
+def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of a safetensors file. Raises `InputError` if it is none."""
+    if not Path(path).is_file():
+        raise InputError(f"{path}: no such weights file; train the run first, or name another")
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {key: file.get_tensor(key) for key in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+    except SafetensorError as error:
+        raise InputError(f"{path}: not a safetensors file ({error})") from error
+
+
+def check_layout(path: Path | str, name: str, network: nn.Module, tensors: dict[str, Tensor]) -> None:
+    """Raise `InputError` unless ``tensors`` are exactly ``network``'s, by name and shape; lists every difference."""
+    expected = {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()}
+    found = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
+    problems = [f"missing {key} {list(expected[key])}" for key in expected.keys() - found.keys()]
+    problems += [f"extra {key} {list(found[key])}" for key in found.keys() - expected.keys()]
+    problems += [
+        f"{key} is {list(found[key])}, should be {list(expected[key])}"
+        for key in expected.keys() & found.keys()
+        if expected[key] != found[key]
+    ]
+    if problems:
+        raise InputError(f"{path}: {name} does not fit the networks:\n  " + "\n  ".join(sorted(problems)))

@@ -1,0 +1,230 @@
+"""Settings of a study: frozen dataclasses filled from one preset file (kdlib/presets/*.toml), strictly.
+
+Every number of a study stands in its preset. A name that no dataclass knows, a value of the wrong type or out of range
+is an error; nothing is guessed. Names are unique over all sections, so that ``-p lambda_ds 0`` on a notebook's command
+line says everything: `load_preset(name, lambda_ds=0)`.
+"""
+
+import dataclasses
+import json
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, get_args, get_origin, get_type_hints
+
+from kdlib.errors import InputError
+from kdlib.networks import Architecture
+
+PRESET_FOLDER = Path(__file__).parent / "presets"
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    source: str = "critters"  # "critters": drawn by code on first use; "folder": {train,val}/{domain}/* under data_root
+    data_root: str = ""  # folder data sets only; relative paths start at the repository root
+    image_size: int = 64  # pixels; pictures of another size are resized
+    train_per_domain: int = 0  # critters only: pictures drawn
+    val_per_domain: int = 0
+    data_seed: int = 777
+    skip_bad: bool = False  # leave unreadable pictures out instead of refusing to start
+
+
+@dataclass(frozen=True)
+class NetworkSettings:
+    teacher_alpha: int = 512  # width cap of the teacher
+    base_width: int = 0  # width after the first convolution; 0: StarGAN-v2's 2**14 / image_size
+    style_dim: int = 64
+    latent_dim: int = 16
+    w_hpf: float = 0.0  # > 0: high-pass skip with face masks (CelebA-HQ)
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    teacher_iterations: int = 100_000
+    student_iterations: int = 100_000
+    batch_size: int = 8
+    seed: int = 777
+    learning_rate: float = 1e-4  # G, E, D, D^s
+    mapping_learning_rate: float = 1e-6  # F without distillation (the thesis's scan is ambiguous, its code says 1e-6)
+    mapping_learning_rate_distilled: float = 1e-4  # F with distillation
+    beta1: float = 0.0
+    beta2: float = 0.99
+    weight_decay: float = 1e-4
+    ema_decay: float = 0.999
+    ema_ramp: bool = False  # decay min(ema_decay, (1 + t) / (10 + t)): a short run's average forgets its start
+    crop_probability: float = 0.5  # random resized crop of sources and references
+    flip_probability: float = 0.5
+    style_warp: float = 0.0  # strength, 0 to 1, of the random warp of pictures shown to E (not in the thesis)
+    precision: str = "float32"  # or "bfloat16": autocast of the forward passes
+    allow_tf32: bool = False
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """Weight of every loss; 0 leaves its computation out. Names follow FACTS: sections 2.4.3 and 4.3 of the thesis."""
+
+    lambda_adv: float = 1.0  # Eq 7
+    lambda_r1: float = 1.0  # Eq 6, on real images, and on teacher images in distillation
+    lambda_sty: float = 1.0  # Eq 8
+    lambda_ds: float = 1.0  # Eq 9; decays linearly to 0 over the run
+    lambda_cyc: float = 1.0  # Eq 10
+    lambda_image_adv_latent: float = 1.0  # Eq 31
+    lambda_image_adv_reference: float = 1.0  # Eq 32
+    lambda_style_adv_target: float = 1.0  # Eq 33: latent z1, target domain
+    lambda_style_adv_source: float = 1.0  # Eq 34: latent z2, source domain
+    lambda_style_use_latent: float = 1.0  # Eq 35
+    lambda_style_use_reference: float = 1.0  # Eq 36
+    lambda_source_latent: float = 1.0  # Eq 37
+    lambda_source_reference: float = 1.0  # Eq 38
+
+
+@dataclass(frozen=True)
+class LoggingSettings:
+    log_every: int = 10  # iterations
+    sample_every: int = 1_000
+    checkpoint_every: int = 1_000
+    keep_checkpoints: int = 2
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    evaluation_seed: int = 777
+    outputs_per_source: int = 10
+    sources_per_domain: int = 0  # 0: every val picture
+    evaluation_batch_size: int = 50
+    feature_network: str = "factor_network"  # or "squeezenet"
+
+
+@dataclass(frozen=True)
+class StudySettings:
+    alphas: tuple[int, ...] = (64, 96, 128, 160)
+
+
+@dataclass(frozen=True)
+class MachineSettings:
+    """Where to run. No part of what a run is: a run may go on with others of these."""
+
+    device: str = "auto"  # "auto": cuda, else mps, else cpu
+    threads: int = 0  # 0: PyTorch's choice
+
+
+@dataclass(frozen=True)
+class Preset:
+    name: str
+    description: str = ""
+    data: DataSettings = field(default_factory=DataSettings)
+    networks: NetworkSettings = field(default_factory=NetworkSettings)
+    training: TrainingSettings = field(default_factory=TrainingSettings)
+    losses: LossWeights = field(default_factory=LossWeights)
+    logging: LoggingSettings = field(default_factory=LoggingSettings)
+    evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
+    study: StudySettings = field(default_factory=StudySettings)
+    machine: MachineSettings = field(default_factory=MachineSettings)
+
+    def __post_init__(self):
+        _check_ranges(self)
+
+    def architecture(self, domains: int, *, alpha: int, student: bool) -> Architecture:
+        """The architecture of this preset's teacher or of a student of width cap ``alpha``."""
+        n = self.networks
+        return Architecture(
+            self.data.image_size, domains, alpha, student, n.w_hpf, n.base_width or None, n.style_dim, n.latent_dim
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Nested plain values, as written to JSON."""
+        return json.loads(json.dumps(dataclasses.asdict(self)))
+
+
+SECTIONS = {f.name: f.default_factory for f in dataclasses.fields(Preset) if f.default_factory is not dataclasses.MISSING}
+SECTION_OF = {f.name: section for section, kind in SECTIONS.items() for f in dataclasses.fields(kind)}
+
+_AT_LEAST_ONE = {
+    "image_size", "teacher_alpha", "style_dim", "latent_dim", "batch_size", "log_every", "sample_every",
+    "checkpoint_every", "keep_checkpoints", "evaluation_batch_size", "teacher_iterations", "student_iterations",
+}  # fmt: skip
+_PROBABILITIES = {"crop_probability", "flip_probability", "style_warp", "beta1", "beta2", "ema_decay"}
+_CHOICES = {
+    "source": ("critters", "folder"),
+    "precision": ("float32", "bfloat16"),
+    "feature_network": ("factor_network", "squeezenet"),
+}
+
+
+def _check_ranges(preset: Preset) -> None:
+    for section in SECTIONS:
+        for name, value in vars(getattr(preset, section)).items():
+            if name in _CHOICES and value not in _CHOICES[name]:
+                raise InputError(f"{name} = {value!r}: must be one of {', '.join(map(repr, _CHOICES[name]))}")
+            if isinstance(value, (int, float)) and not isinstance(value, bool):
+                if name in _AT_LEAST_ONE and value < 1:
+                    raise InputError(f"{name} = {value}: must be at least 1")
+                if not 0 <= value < float("inf"):
+                    raise InputError(f"{name} = {value}: must be 0 or more, and finite")
+                if name in _PROBABILITIES and value > 1:
+                    raise InputError(f"{name} = {value}: must lie between 0 and 1")
+    if preset.evaluation.outputs_per_source < 2:
+        raise InputError("outputs_per_source: diversity needs at least 2 outputs a source")
+    if not preset.study.alphas or min(preset.study.alphas) < 1:
+        raise InputError(f"alphas = {list(preset.study.alphas)}: needs at least one width, each at least 1")
+    if preset.data.source == "folder" and not preset.data.data_root:
+        raise InputError("data_root is empty: give the folder that holds train/ and val/, e.g. -p data_root /data/afhq")
+
+
+def _coerce(name: str, value: Any, kind: type) -> Any:
+    """Value as ``kind``, or an error: int stands for float, a list for a tuple; "False" is no boolean."""
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if get_origin(kind) is tuple and isinstance(value, (list, tuple)):
+        return tuple(_coerce(name, v, get_args(kind)[0]) for v in value)
+    if isinstance(kind, type) and isinstance(value, kind) and not (kind is not bool and isinstance(value, bool)):
+        return value
+    hint = " (on a papermill command line write True or False, capitalised)" if kind is bool else ""
+    raise InputError(f"{name} = {value!r}: must be {getattr(kind, '__name__', kind)}{hint}")
+
+
+def _build(kind: type, values: dict[str, Any], where: str) -> Any:
+    hints = get_type_hints(kind)
+    unknown = sorted(set(values) - set(hints))
+    if unknown:
+        raise InputError(f"{where}: unknown setting {', '.join(unknown)}; known: {', '.join(hints)}")
+    return kind(**{name: _coerce(name, value, hints[name]) for name, value in values.items()})
+
+
+def preset_names() -> list[str]:
+    """Names of the shipped presets."""
+    return sorted(p.stem for p in PRESET_FOLDER.glob("*.toml"))
+
+
+def preset_from_dict(values: dict[str, Any], where: str = "settings") -> Preset:
+    """A preset from nested plain values, e.g. a run folder's settings.json. Raises `InputError` on anything unknown."""
+    values = dict(values)
+    sections = {s: _build(kind, values.pop(s, {}), f"{where} [{s}]") for s, kind in SECTIONS.items()}
+    unknown = sorted(set(values) - {"name", "description"})
+    if unknown:
+        raise InputError(f"{where}: unknown section or setting {', '.join(unknown)}; sections: {', '.join(SECTIONS)}")
+    if "name" not in values:
+        raise InputError(f"{where}: has no name")
+    return Preset(**values, **sections)
+
+
+def load_preset(name: str | Path, **overrides: Any) -> Preset:
+    """Read a shipped preset by name, or a file ending in .toml, then apply ``overrides`` by setting name.
+
+    An override of None leaves the preset's value, so that notebook parameters can default to None. Raises `InputError`
+    for an unknown preset or setting, a wrong type, or a value out of range.
+    """
+    path = Path(name) if str(name).endswith(".toml") else PRESET_FOLDER / f"{name}.toml"
+    if not path.is_file():
+        raise InputError(f"preset {str(name)!r}: no such preset; shipped: {', '.join(preset_names())}; or give a .toml file")
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{path.name}: not valid TOML: {error}") from error
+    values.setdefault("name", path.stem)
+    for key, value in overrides.items():
+        if key not in SECTION_OF:
+            raise InputError(f"unknown setting {key!r}; known: {', '.join(sorted(SECTION_OF))}")
+        if value is not None:
+            values.setdefault(SECTION_OF[key], {})[key] = value
+    return preset_from_dict(values, path.name)

@@ -1,0 +1,52 @@
+"""Grids of translations: sources down the side, styles along the top (the form of the thesis's Figs 5.3 to 5.10)."""
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from kdlib.networks import Networks
+
+GAP = 2  # pixels between cells
+
+
+def to_uint8(images: Tensor) -> np.ndarray:
+    """Pictures [N 3 H W] in [-1, 1] -> [N H W 3] in 0..255, clamped and rounded."""
+    levels = ((images.detach().float().cpu() + 1) * 127.5).round().clamp(0, 255)
+    return levels.to(torch.uint8).permute(0, 2, 3, 1).numpy()
+
+
+def assemble(rows: list[list[np.ndarray | None]], scale: int = 1) -> Image.Image:
+    """Cells [H W 3] (None: blank) in rows -> one picture with white gaps, cells enlarged ``scale`` times."""
+    height, width = next(cell.shape[:2] for row in rows for cell in row if cell is not None)
+    height, width = height * scale, width * scale
+    canvas = Image.new("RGB", (len(rows[0]) * (width + GAP) - GAP, len(rows) * (height + GAP) - GAP), "white")
+    for i, row in enumerate(rows):
+        for j, cell in enumerate(row):
+            if cell is not None:
+                picture = Image.fromarray(cell).resize((width, height), Image.Resampling.NEAREST)
+                canvas.paste(picture, (j * (width + GAP), i * (height + GAP)))
+    return canvas
+
+
+@torch.no_grad()
+def latent_guided(nets: Networks, sources: Tensor, latents: Tensor) -> list[list[np.ndarray]]:
+    """Rows: a source, then its translation into every domain by every latent. sources [N 3 H W], latents [L Z]."""
+    domains = range(nets.arch.domains)
+    columns = [nets.mapping_network(latents, latents.new_full((len(latents),), y, dtype=torch.long)) for y in domains]
+    return _rows(nets, sources, torch.cat(columns))
+
+
+@torch.no_grad()
+def reference_guided(nets: Networks, sources: Tensor, references: Tensor, y: Tensor) -> list[list[np.ndarray | None]]:
+    """A first row of references, then a row a source. references [M 3 H W] of domains y [M]."""
+    head = [None, *to_uint8(references)]
+    return [head, *_rows(nets, sources, nets.style_encoder(references, y))]
+
+
+def _rows(nets: Networks, sources: Tensor, styles: Tensor) -> list[list[np.ndarray]]:
+    rows = []
+    for source in sources:
+        x = source.expand(len(styles), *source.shape)
+        rows.append([*to_uint8(source[None]), *to_uint8(nets.generator(x, styles, nets.masks(x)))])
+    return rows

@@ -1,0 +1,41 @@
+"""Where things lie: run folders, data drawn by code, downloaded or local weights.
+
+Everything stands under the repository unless an environment variable says otherwise, so that notebooks find it from
+whatever folder they are started in.
+"""
+
+import os
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+def runs_folder() -> Path:
+    """Run folders: $KDLIB_RUNS, else runs/ in the repository."""
+    return Path(os.environ.get("KDLIB_RUNS") or REPOSITORY / "runs")
+
+
+def reference_folder() -> Path:
+    """Runs that are kept in git: shipped weights and reference results."""
+    return REPOSITORY / "runs" / "reference"
+
+
+def data_folder() -> Path:
+    """Data drawn by code: $KDLIB_DATA, else data/ in the repository."""
+    return Path(os.environ.get("KDLIB_DATA") or REPOSITORY / "data")
+
+
+def cache_folder() -> Path:
+    """Cached statistics of real pictures: $KDLIB_CACHE, else cache/ beside the drawn data."""
+    return Path(os.environ.get("KDLIB_CACHE") or data_folder() / "cache")
+
+
+def from_repository(path: str | Path) -> Path:
+    """A path as given if absolute, else relative to the repository."""
+    return REPOSITORY / Path(path).expanduser()
+
+
+def shown(path: Path) -> str:
+    """A path as a reader should see it: relative to the repository where it lies inside it."""
+    path = Path(path)
+    return str(path.relative_to(REPOSITORY)) if path.is_relative_to(REPOSITORY) else str(path)

@@ -1,0 +1,212 @@
+"""Run folders: everything that one training leaves behind, and the rule that a folder belongs to one set of settings.
+
+    runs/<preset>/<name>/
+      settings.json       what was trained: role, alpha, distillation, preset, content hashes of data and teacher
+      environment.json    one entry a start: versions, machine, commit, device, threads
+      log.jsonl           losses, a JSON object a line; the same bytes however often the run was interrupted
+      timing.jsonl        seconds and iterations/s (no part of the log: no two runs agree on them)
+      checkpoints/        step_NNNNNN.pt, the last few
+      samples/            grids of translations of a few val pictures
+      weights.safetensors the moving average of G, E and F at the end
+      finished.json       steps, seconds, peak memory: there only when the run is complete
+      metrics.json        scores (kdlib.evaluation)
+      *.ipynb             executed notebooks
+"""
+
+import hashlib
+import importlib.metadata
+import json
+import platform
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from kdlib.checkpoints import load_weights, read_weights, write_text
+from kdlib.config import Preset, preset_from_dict
+from kdlib.errors import InputError
+from kdlib.networks import Networks, build_networks
+from kdlib.paths import REPOSITORY, reference_folder, runs_folder, shown
+
+TEACHER, STUDENT = "teacher", "student"
+# What decides how a run ends. Evaluation, the study's grid and the machine do not: they may change under a run.
+BINDING_SECTIONS = ("data", "networks", "training", "losses", "logging")
+VERSIONED_PACKAGES = ("torch", "torchvision", "numpy", "pillow", "scipy", "papermill", "jupytext")
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """What is trained. ``data_hash`` and ``teacher_hash`` tie the run to the pictures and to the teacher it saw."""
+
+    preset: Preset
+    role: str  # TEACHER or STUDENT
+    alpha: int
+    distill: bool
+    domains: tuple[str, ...]
+    data_hash: str
+    teacher_hash: str = ""
+
+    @property
+    def iterations(self) -> int:
+        training = self.preset.training
+        return training.teacher_iterations if self.role == TEACHER else training.student_iterations
+
+    def as_dict(self) -> dict[str, Any]:
+        own = {"role": self.role, "alpha": self.alpha, "distill": self.distill, "domains": list(self.domains)}
+        return {**own, "data_hash": self.data_hash, "teacher_hash": self.teacher_hash, "preset": self.preset.as_dict()}
+
+    def build(self, seed: int | None = None) -> Networks:
+        """The networks these settings describe, freshly initialised."""
+        n, size = self.preset.networks, self.preset.data.image_size
+        return build_networks(
+            self.alpha, len(self.domains), self.role == STUDENT, n.w_hpf, size,
+            base_width=n.base_width or None, style_dim=n.style_dim, latent_dim=n.latent_dim, seed=seed,
+        )  # fmt: skip
+
+
+def run_name(role: str, alpha: int, distill: bool) -> str:
+    """Folder name of a run: teacher, alpha24, alpha24-kd."""
+    return TEACHER if role == TEACHER else f"alpha{alpha}{'-kd' if distill else ''}"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder. Construct it from a path to read; `open_run` to train."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def finished(self) -> bool:
+        return (self.path / "finished.json").is_file()
+
+    @property
+    def weights(self) -> Path:
+        return self.path / "weights.safetensors"
+
+    @property
+    def checkpoint_folder(self) -> Path:
+        return self.path / "checkpoints"
+
+    def json(self, name: str) -> Any:
+        """Content of one of the folder's JSON files. Raises `InputError` if it is not there or broken."""
+        path = self.path / name
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise InputError(f"{shown(path)}: no such file; has this run been made?") from error
+        except json.JSONDecodeError as error:
+            raise InputError(f"{shown(path)}: not valid JSON ({error})") from error
+
+    def lines(self, name: str) -> list[dict[str, Any]]:
+        """Rows of one of the folder's JSON-lines files; none if it is not there."""
+        path = self.path / name
+        if not path.is_file():
+            return []
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
+
+    def write_json(self, name: str, content: Any) -> None:
+        write_text(self.path / name, json.dumps(content, indent=1) + "\n")
+
+    def settings(self) -> RunSettings:
+        values = self.json("settings.json")
+        try:
+            preset = preset_from_dict(values.pop("preset"), shown(self.path / "settings.json"))
+            return RunSettings(preset=preset, **{**values, "domains": tuple(values["domains"])})
+        except (KeyError, TypeError) as error:
+            raise InputError(f"{shown(self.path / 'settings.json')}: not the settings of a run ({error})") from error
+
+    def load_networks(self, device: torch.device | str = "cpu") -> Networks:
+        """G, E and F of a finished run, in eval mode."""
+        nets = self.settings().build(seed=0)
+        nets = Networks(nets.arch, *(getattr(nets, name) for name in Networks.TRANSLATING))
+        load_weights(self.weights, dict(nets.modules()))
+        for _, module in nets.modules():
+            module.eval().requires_grad_(False)
+        return nets.to(device)
+
+    def weights_hash(self) -> str:
+        """SHA-256 of the weights' values, independent of how the file is laid out."""
+        digest = hashlib.sha256()
+        tensors, _ = read_weights(self.weights)
+        for key in sorted(tensors):
+            digest.update(key.encode() + tensors[key].numpy().tobytes())
+        return digest.hexdigest()
+
+
+def differences(old: dict[str, Any], new: dict[str, Any], path: str = "") -> list[str]:
+    """'a.b: old -> new' for every value that differs between two nested dicts of settings."""
+    found = []
+    for key in sorted(old.keys() | new.keys()):
+        a, b = old.get(key), new.get(key)
+        if isinstance(a, dict) and isinstance(b, dict):
+            found += differences(a, b, f"{path}{key}.")
+        elif a != b:
+            found.append(f"{path}{key}: {a!r} in the run folder, {b!r} asked for")
+    return found
+
+
+def _binding(settings: dict[str, Any]) -> dict[str, Any]:
+    preset = {section: dict(settings["preset"][section]) for section in BINDING_SECTIONS}
+    preset["training"].pop(f"{TEACHER if settings['role'] == STUDENT else STUDENT}_iterations")  # the other role's
+    return {**{k: v for k, v in settings.items() if k != "preset"}, **preset}
+
+
+def open_run(path: Path, settings: RunSettings) -> Run:
+    """The run folder at ``path``, made if need be. Raises `InputError` listing the differences if it holds another run."""
+    run = Run(Path(path))
+    if (run.path / "settings.json").is_file():
+        differing = differences(_binding(run.json("settings.json")), _binding(settings.as_dict()))
+        if differing:
+            raise InputError(
+                f"{shown(run.path)} holds a run with other settings; remove the folder or give another name:\n  "
+                + "\n  ".join(differing)
+            )
+    else:
+        run.write_json("settings.json", settings.as_dict())
+    return run
+
+
+def find_run(preset: str, name: str) -> Run:
+    """The finished run of that name: the reader's own under runs/, else the one kept in git. Raises `InputError`."""
+    folders = [runs_folder() / preset / name, reference_folder() / preset / name]
+    for folder in folders:
+        if Run(folder).finished:
+            return Run(folder)
+    looked = " nor ".join(shown(folder) for folder in folders)
+    raise InputError(f"no finished run {name!r} of preset {preset!r}: neither {looked}; `python -m kdlib study --preset {preset}` makes it")
+
+
+def list_runs(*folders: Path) -> list[Run]:
+    """Every run under the given folders (default: the reader's own and those kept in git), by preset and name."""
+    folders = folders or (runs_folder(), reference_folder())
+    found = {p.parent for folder in folders for p in folder.glob("**/settings.json")}
+    return [Run(path) for path in sorted(found, key=lambda p: (p.parent.name, p.name != TEACHER, p.name, str(p)))]
+
+
+def describe_environment(device: torch.device) -> dict[str, Any]:
+    """Versions, machine, commit: what a reader needs to judge a number. No host name, no path."""
+    git = subprocess.run(["git", "rev-parse", "HEAD"], cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    dirty = subprocess.run(["git", "status", "--porcelain", "kdlib"], cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    return {
+        "python": platform.python_version(),
+        "packages": {name: importlib.metadata.version(name) for name in VERSIONED_PACKAGES},
+        "commit": (git.stdout.strip() + ("+changes" if dirty.stdout.strip() else "")) or "unknown",
+        "system": f"{platform.system()} {platform.machine()}",
+        "processor": _processor(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or "unknown"
