@@ -1,4 +1,4 @@
-"""What is done to a picture before a network sees it while training: the thesis's augmentation, and a warp for the style encoder.
+"""What is done to pictures before a network sees them in training: the thesis's augmentation, a warp for the style encoder.
 
 ``thesis_augmentation`` is StarGAN-v2's, which the thesis keeps: with probability 0.5 a random resized crop (scale 0.8 to 1,
 ratio 0.9 to 1.1), then a horizontal flip with probability 0.5. One difference: the crop is taken from the picture at the
@@ -19,8 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms.v2 import functional as TF
+from PIL import Image
 
 from kdlib.errors import InputError
 
@@ -81,13 +80,16 @@ class WarpSettings:
 def thesis_augmentation(
     image: torch.Tensor, rng: np.random.Generator, settings: AugmentationSettings = AugmentationSettings()
 ) -> torch.Tensor:
-    """One picture uint8 ``[3 H W]`` to another of the same size: perhaps cropped and enlarged again, perhaps mirrored."""
+    """One picture uint8 ``[3 H W]`` on the CPU to another of the same size: perhaps cropped and enlarged, perhaps mirrored.
+
+    The result may be a view of ``image``.
+    """
     height, width = image.shape[-2:]
     if rng.random() < settings.crop_probability:
         top, left, crop_height, crop_width = draw_crop(height, width, rng, settings.crop_scale, settings.crop_ratio)
-        image = TF.resized_crop(
-            image, top, left, crop_height, crop_width, [height, width], InterpolationMode.BILINEAR, antialias=True
-        )
+        box = (left, top, left + crop_width, top + crop_height)
+        crop = Image.fromarray(image.permute(1, 2, 0).numpy()).crop(box).resize((width, height), Image.Resampling.BILINEAR)
+        image = torch.from_numpy(np.array(crop)).permute(2, 0, 1)
     if rng.random() < settings.flip_probability:
         image = image.flip(-1)
     return image
@@ -155,7 +157,8 @@ def affine_warp(images: torch.Tensor, maps: torch.Tensor, padding: str = "reflec
     """
     if images.ndim != 4 or images.shape[-1] != images.shape[-2] or maps.shape != (len(images), 2, 3):
         raise InputError(
-            f"images {list(images.shape)} with maps {list(maps.shape)}: need square pictures [N 3 H H] and one map each [N 2 3]."
+            f"images {list(images.shape)} with maps {list(maps.shape)}: need square pictures [N 3 H H] and one map each "
+            f"[N 2 3]."
         )
     precise = torch.promote_types(images.dtype, torch.float32)  # places in bfloat16 would be off by whole pixels
     grid = F.affine_grid(maps.to(images.device, precise), list(images.shape), align_corners=False)

@@ -2,9 +2,10 @@
 
 A data set is a folder ``{train,val}/{domain}/picture`` (see ``validation`` for what is checked, ``images`` for how files are
 decoded). Batches follow the thesis and StarGAN-v2: source pictures are drawn so that every domain is equally likely, which is
-what weighting each picture by the inverse of its domain's count does; references come in pairs of one domain, balanced likewise.
-Two differences: the two pictures of a pair are always different, where StarGAN-v2 lets them coincide by chance; and a batch is a pure
-function of (seed, step), where StarGAN-v2 runs through a shuffled list. This is what makes a resumed run equal to an unbroken one.
+what weighting each picture by the inverse of its domain's count does; references come in pairs of one domain, balanced
+likewise. Two differences: the two pictures of a pair are always different, where StarGAN-v2 lets them coincide by chance; and
+a batch is a pure function of (seed, step), where StarGAN-v2 draws one long list. This makes a resumed run equal to an
+unbroken one.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from PIL import Image
 
 from kdlib.augmentation import AugmentationSettings, thesis_augmentation
 from kdlib.errors import InputError
-from kdlib.images import load_image, square, to_float
+from kdlib.images import load_image, square
 from kdlib.validation import WORKERS, DataReport, inspect_listing, list_pictures
 
 CACHE_BYTES = 4 * 2**30
@@ -112,8 +113,8 @@ def open_dataset(
 ) -> Dataset:
     """Check the data set at ``root`` and make it ready at ``image_size`` pixels.
 
-    Every file is read once. If all pictures at that size fit into ``cache_bytes`` of memory (3 ``image_size``^2 bytes each) they
-    are kept, otherwise each is decoded again when it is asked for.
+    Every file is read once. If all pictures at that size fit into ``cache_bytes`` of memory (3 ``image_size``^2 bytes each)
+    they are kept, otherwise each is decoded again when it is asked for.
 
     Raises :class:`InputError` naming every problem (see ``DataReport.problems``). With ``skip_bad`` unreadable files are left
     out instead, and a warning names them; the report's warnings are issued in any case.
@@ -131,7 +132,7 @@ def open_dataset(
     report.raise_if_unusable(skip_bad)
     left_out = [f"{p.path}: {p.reason}." for p in report.bad]
     if left_out:
-        warnings.warn("\n- ".join([f"Left out {len(left_out)} unreadable files:", *left_out]), stacklevel=2)
+        warnings.warn("\n- ".join([f"Unreadable files left out: {len(left_out)}", *left_out]), stacklevel=2)
     for message in report.warnings:
         warnings.warn(message, stacklevel=2)
     domains = listing.domains["train"]
@@ -161,7 +162,7 @@ class Batch:
 
 
 class TrainingBatches:
-    """Batches as a pure function of the step: ``batch(step)`` depends on nothing but the data, the settings and (seed, step)."""
+    """Batches as a pure function of the step: ``batch(step)`` depends only on the data, the settings and (seed, step)."""
 
     def __init__(
         self,
@@ -175,7 +176,8 @@ class TrainingBatches:
             if value < least:
                 raise InputError(f"{name}={value}: give a whole number of at least {least}.")
         if min(split.counts) < 2:
-            raise InputError(f"{split.name} has {dict(zip(split.domains, split.counts))} pictures: each domain needs at least 2.")
+            counts = dict(zip(split.domains, split.counts))
+            raise InputError(f"{split.name} has {counts} pictures: each domain needs at least 2.")
         self.split = split
         self.batch_size = batch_size
         self.latent_dim = latent_dim
@@ -194,8 +196,10 @@ class TrainingBatches:
         pictures = self._fetch(np.concatenate([y, y_ref, y_ref]), np.concatenate([source, first, second]))
 
         draw = step_rng(self.seed, step, "augmentation")
-        augmented = torch.stack([thesis_augmentation(picture, draw, self.augmentation) for picture in pictures])
-        x, x_ref, x_ref2 = to_float(augmented).split(size)
+        # In numpy, as is the gathering below: torch would start a second team of threads in the thread that prefetches, and
+        # the two teams would wait for each other's cores in every training step.
+        levels = np.stack([thesis_augmentation(picture, draw, self.augmentation).numpy() for picture in pictures])
+        x, x_ref, x_ref2 = torch.from_numpy(levels / np.float32(127.5) - np.float32(1)).split(size)  # as images.to_float
 
         draw = step_rng(self.seed, step, "latents")
         z, z2 = torch.from_numpy(draw.standard_normal((2, size, self.latent_dim), dtype=np.float32))
@@ -203,11 +207,12 @@ class TrainingBatches:
 
     def _fetch(self, domains: np.ndarray, indices: np.ndarray) -> torch.Tensor:
         side = self.split.image_size
-        pictures = torch.empty((len(domains), 3, side, side), dtype=torch.uint8)
+        pictures = np.empty((len(domains), 3, side, side), np.uint8)
         for domain in np.unique(domains):
-            here = domains == domain
-            pictures[here] = self.split.images(domain)[indices[here]]
-        return pictures
+            here, kept = domains == domain, self.split.images(domain)
+            kept = kept.numpy() if isinstance(kept, torch.Tensor) else kept
+            pictures[here] = kept[indices[here]]
+        return torch.from_numpy(pictures)
 
 
 class BatchSource(Protocol):
@@ -217,10 +222,10 @@ class BatchSource(Protocol):
 
 
 def prefetch(batches: BatchSource, first_step: int, stop_step: int, depth: int = 2) -> Iterator[tuple[int, Batch]]:
-    """Yield ``(step, batch)`` for ``range(first_step, stop_step)``, the next ``depth`` batches being made in a background thread.
+    """Yield ``(step, batch)`` for ``range(first_step, stop_step)``, the next ``depth`` batches being made in the background.
 
-    The batches are those of ``batches.batch(step)``, whatever the depth. An error raised there is raised here, at its step. The
-    thread ends with the iterator: when it is exhausted, closed, or dropped.
+    The batches are those of ``batches.batch(step)``, whatever the depth. An error raised there is raised here, at its step.
+    The background thread ends with the iterator: when it is exhausted, closed, or dropped.
     """
     if depth < 1:
         raise InputError(f"depth={depth}: at least one batch has to be made ahead.")

@@ -87,18 +87,18 @@ def decode(data: bytes, path: Path | str) -> Picture:
         with Image.open(io.BytesIO(data), formats=FORMATS) as stored:
             if stored.width * stored.height > MAX_PIXELS:
                 raise Image.DecompressionBombError
-            stored.load()
             rgb = _to_rgb(stored)
             method = _UPRIGHT.get(_orientation(stored))
             return Picture(rgb if method is None else rgb.transpose(method), stored.format or "", stored.mode)
     except MemoryError:
         raise
     except UnidentifiedImageError as error:
-        raise UnreadablePicture(path, "the content is not a JPEG, PNG, WebP or BMP picture, or damaged at its beginning") from error
+        reason = "the content is not a JPEG, PNG, WebP or BMP picture, or damaged at its beginning"
+        raise UnreadablePicture(path, reason) from error
     except Image.DecompressionBombError as error:
         reason = f"it claims more than {MAX_PIXELS // 10**6} million pixels, far more than any picture used here"
         raise UnreadablePicture(path, reason) from error
-    except Exception as error:  # damaged data makes Pillow's decoders raise nearly anything: OSError, SyntaxError, struct.error ...
+    except Exception as error:  # on damaged data Pillow's decoders raise nearly anything: OSError, SyntaxError, struct.error
         raise UnreadablePicture(path, f"the picture is truncated or damaged ({error})") from error
 
 

@@ -1,7 +1,7 @@
 """The check of a folder data set before anything is trained on it: what is there, what cannot be read, what to do about it.
 
-A data set is a folder ``{train,val}/{domain}/picture``, as AFHQ and CelebA-HQ are laid out for StarGAN-v2; domains are sorted by
-name. Every file is read and decoded once, so that a run of days does not end at a damaged file. Not in the thesis.
+A data set is a folder ``{train,val}/{domain}/picture``, as AFHQ and CelebA-HQ are laid out for StarGAN-v2; domains are sorted
+by name. Every file is read and decoded once, so that a run of days does not end at a damaged file. Not in the thesis.
 
 In a domain's folder, files with a picture's suffix must be readable; hidden files and ``.csv``, ``.json`` and ``.txt`` files go
 with pictures and are passed over; anything else is left alone too, but reported as ignored.
@@ -36,9 +36,10 @@ _SQUEEZED = 1.25  # from this ratio of long to short side on, making a picture s
 
 @dataclass(frozen=True)
 class PictureRecord:
-    """What is known about one file with a picture's suffix. ``reason`` is empty if it can be read, and the rest is then filled.
+    """What is known about one file with a picture's suffix. ``reason`` says why it cannot be read; if it can, it is empty.
 
-    ``width`` and ``height`` are in pixels after the EXIF orientation; ``mode`` is Pillow's, as stored; ``sha256`` is of the bytes.
+    ``width`` and ``height`` are in pixels after the EXIF orientation; ``mode`` is Pillow's, as stored; ``sha256`` is of the
+    file's bytes. All are left at their defaults if the file cannot be read.
     """
 
     path: Path
@@ -64,7 +65,7 @@ class Listing:
 
 @dataclass(frozen=True)
 class DataReport:
-    """What ``inspect_dataset`` found. ``problems`` stop a training run, ``warnings`` do not; ``str(report)`` shows everything."""
+    """What ``inspect_dataset`` found. ``problems`` stop a training run, ``warnings`` do not; ``str(report)`` shows all."""
 
     root: Path
     image_size: int | None
@@ -105,7 +106,7 @@ class DataReport:
         raise InputError("\n- ".join([f"The data set {self.root} cannot be used as it is:", *lines]))
 
     def table(self) -> pd.DataFrame:
-        """One row per split and domain. ``side_*``: the shorter side in pixels of the readable pictures; NaN if there are none."""
+        """One row per split and domain. ``side_*``: the shorter side of the readable pictures in pixels, NaN without any."""
         rows = []
         for split, domains in self.domains.items():
             for domain in domains:
@@ -156,7 +157,8 @@ class DataReport:
         if all(split in self.domains for split in SPLITS):
             for here, there in (SPLITS, SPLITS[::-1]):
                 problems += [
-                    f"Domain {domain} is in {here} but not in {there}: make {self.root / there / domain} or remove {here}/{domain}."
+                    f"Domain {domain} is in {here} but not in {there}: make {self.root / there / domain} or remove "
+                    f"{here}/{domain}."
                     for domain in self.domains[here]
                     if domain not in self.domains[there]
                 ]
@@ -172,7 +174,9 @@ class DataReport:
                     suffixes = ", ".join(sorted(PICTURE_SUFFIXES))
                     problems.append(f"{folder} holds no readable picture ({suffixes}): add some or remove the folder.")
                 elif split == "train" and count < _PAIR:
-                    problems.append(f"{folder} holds {count} readable picture; a pair of references needs {_PAIR}: add pictures.")
+                    problems.append(
+                        f"{folder} holds {count} readable picture; a pair of references needs {_PAIR}: add pictures."
+                    )
         total = sum(counts["train", domain] for domain in self.domains.get("train", ()))
         if self.batch_size is not None and 0 < total < self.batch_size:
             problems.append(
@@ -191,13 +195,15 @@ class DataReport:
                     least = min(small, key=lambda p: min(p.width, p.height))
                     warnings.append(
                         f"{len(small)} of {len(found)} pictures in {split}/{domain} are smaller than {self.image_size} px (the "
-                        f"smallest is {least.width}x{least.height}) and are enlarged, which blurs them: consider a smaller image_size."
+                        f"smallest is {least.width}x{least.height}) and are enlarged, which blurs them: consider a smaller "
+                        f"image_size."
                     )
                 long = [p for p in found if max(p.width, p.height) > _SQUEEZED * min(p.width, p.height)]
                 if long:
+                    example = f"{long[0].path.name}, {long[0].width}x{long[0].height}"
                     warnings.append(
-                        f"{len(long)} of {len(found)} pictures in {split}/{domain} are far from square (such as {long[0].path.name}, "
-                        f"{long[0].width}x{long[0].height}) and are squeezed into a square: crop them first."
+                        f"{len(long)} of {len(found)} pictures in {split}/{domain} are far from square (such as {example}) and "
+                        f"are squeezed into a square: crop them first."
                     )
         return warnings
 
@@ -214,7 +220,7 @@ class DataReport:
             twice = [same for same in places.values() if len({key(p) for p in same}) > 1]
             if twice:
                 first = " and ".join(str(p.path.relative_to(self.root)) for p in twice[0])
-                warnings.append(f"{len(twice)} pictures are byte for byte {what} (such as {first}): {why}.")
+                warnings.append(f"Pictures that are byte for byte {what}: {len(twice)} (such as {first}); {why}.")
         return warnings
 
 
