@@ -5,6 +5,7 @@ Both are written to a temporary file in the same folder, flushed to the disk and
 final name is whole, whatever happened while it was written. Nothing is ever unpickled beyond plain tensors and numbers.
 """
 
+import json
 import os
 import pickle
 from collections.abc import Callable
@@ -74,14 +75,17 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     return content
 
 
-def save_weights(path: Path, networks: dict[str, nn.Module], metadata: dict[str, str]) -> None:
-    """Write networks' weights as safetensors, each tensor named ``network.tensor``, with string ``metadata``."""
+def save_weights(path: Path, networks: dict[str, nn.Module], about: dict[str, Any]) -> None:
+    """Write networks' weights as safetensors, each tensor named ``network.tensor``; ``about`` goes into the header as JSON.
+
+    One metadata entry, because safetensors writes several in no fixed order and equal runs must give equal files.
+    """
     tensors = {
         f"{name}.{key}": tensor.detach().cpu().contiguous()
         for name, network in networks.items()
         for key, tensor in network.state_dict().items()
     }
-    write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata=metadata))
+    write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata={"about": json.dumps(about)}))
 
 
 def load_weights(path: Path, networks: dict[str, nn.Module]) -> None:

@@ -6,14 +6,14 @@ from PIL import Image
 from torch import Tensor
 
 from kdlib.networks import Networks
+from kdlib.protocol import to_8_bits
 
 GAP = 2  # pixels between cells
 
 
 def to_uint8(images: Tensor) -> np.ndarray:
-    """Pictures [N 3 H W] in [-1, 1] -> [N H W 3] in 0..255, clamped and rounded."""
-    levels = ((images.detach().float().cpu() + 1) * 127.5).round().clamp(0, 255)
-    return levels.to(torch.uint8).permute(0, 2, 3, 1).numpy()
+    """Pictures [N 3 H W] in [-1, 1] -> [N H W 3] in 0..255, clamped and rounded as for evaluation."""
+    return to_8_bits(images.detach().float().cpu()).permute(0, 2, 3, 1).numpy()
 
 
 def assemble(rows: list[list[np.ndarray | None]], scale: int = 1) -> Image.Image:

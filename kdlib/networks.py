@@ -267,8 +267,15 @@ class Networks:
         return Networks(self.arch, **copies, landmarks=self.landmarks)
 
     def masks(self, x: Tensor) -> tuple[Tensor, Tensor] | None:
-        """Face masks of x for the high-pass skip, or None where the model has no landmark network."""
-        return None if self.landmarks is None else self.landmarks.masks(x)
+        """Face masks of x [N 3 256 256] for the high-pass skip, constants; None for a model without one.
+
+        Raises `InputError` if the model has the skip but no landmark network: it would translate, badly, without a word.
+        """
+        if self.arch.w_hpf == 0:
+            return None
+        if self.landmarks is None:
+            raise InputError("a model with a high-pass skip needs face masks: set landmarks, see kdlib.released.load_landmarks")
+        return self.landmarks.masks(x)
 
 
 def build_networks(

@@ -23,6 +23,7 @@ from kdlib.data import Dataset, TrainingBatches, prefetch
 from kdlib.devices import prepare
 from kdlib.errors import InputError
 from kdlib.grids import assemble, latent_guided, reference_guided
+from kdlib.images import to_float
 from kdlib.networks import Networks
 from kdlib.paths import shown
 from kdlib.runs import STUDENT, Run, RunSettings, describe_environment
@@ -225,7 +226,7 @@ def _tensorboard(run: Run, first_step: int) -> Any:
 def write_samples(run: Run, nets: Networks, dataset: Dataset, step: int, device: torch.device) -> None:
     """Translations of the first val pictures of every domain, latent- and reference-guided, as two PNG files."""
     domains = range(len(dataset.domains))
-    firsts = [dataset.val.images(d)[:4].to(device).float() / 127.5 - 1 for d in domains]
+    firsts = [to_float(dataset.val.images(d)[:4]).to(device) for d in domains]
     sources = torch.cat([f[:2] for f in firsts])
     references = torch.cat([f[2:4] for f in firsts])
     y = torch.tensor([d for d in domains for _ in firsts[d][2:4]], device=device)
@@ -239,8 +240,7 @@ def write_samples(run: Run, nets: Networks, dataset: Dataset, step: int, device:
 
 def finish(run: Run, settings: RunSettings, learner: Learner) -> None:
     """Write the moving averages as final weights, then the mark that the run is complete."""
-    metadata = {"settings": json.dumps(settings.as_dict()), "step": str(learner.step)}
-    save_weights(run.weights, dict(learner.average.modules()), metadata)
+    save_weights(run.weights, dict(learner.average.modules()), {"settings": settings.as_dict(), "step": learner.step})
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     on_device = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
     seconds = training_seconds(run, settings.preset.logging.log_every)

@@ -8,6 +8,7 @@ order in which the thesis's code makes them (thesis 2.4.3 and 4.3; its text give
 A weight of 0 leaves the term's computation out; an update none of whose terms is left is skipped.
 """
 
+import functools
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -89,6 +90,11 @@ class _Iteration:
     autocast: Callable[[], torch.autocast]
     seen: dict[str, Tensor] = field(default_factory=dict)
 
+    @functools.cached_property
+    def masks(self) -> tuple[Tensor, Tensor] | None:
+        """Face masks of the sources, the same for every update of the iteration and for teacher and student."""
+        return self.learner.nets.masks(self.batch.x)
+
     def encode(self, encoder: nn.Module, x: Tensor, y: Tensor) -> Tensor:
         """E(x, y), of pictures warped at random where the preset asks for it: pose cannot hide in a style then."""
         return encoder(style_warp(x, self.warp_rng, WarpSettings(strength=self.learner.training.style_warp)), y)
@@ -129,15 +135,15 @@ def _translation_update(it: _Iteration, name: str, style: Callable[[int], Tensor
     w_ds = diversity_weight(w.lambda_ds, it.learner.step, it.learner.iterations)
     terms = {}
     with it.autocast():
-        s, masks = style(0), nets.masks(b.x)
-        fake = nets.generator(b.x, s, masks)
+        s = style(0)
+        fake = nets.generator(b.x, s, it.masks)
         if w.lambda_adv > 0:
             terms["adv"] = (w.lambda_adv, adversarial_loss(nets.discriminator(fake, b.y_ref), True))
         if w.lambda_sty > 0:
             terms["sty"] = (w.lambda_sty, style_reconstruction_loss(it.encode(nets.style_encoder, fake, b.y_ref), s))
         if w_ds > 0:
             with torch.no_grad():
-                fake2 = nets.generator(b.x, style(1), masks)
+                fake2 = nets.generator(b.x, style(1), it.masks)
             terms["ds"] = (-w_ds, diversity_loss(fake, fake2))
         if w.lambda_cyc > 0:
             s_source = it.encode(nets.style_encoder, b.x, b.y)
@@ -158,7 +164,7 @@ def stargan_step(it: _Iteration) -> None:
 
     for guide, style in (("latent", latent_style), ("reference", reference_style)):
         with torch.no_grad(), it.autocast():
-            fake = nets.generator(b.x, style(0), nets.masks(b.x))
+            fake = nets.generator(b.x, style(0), it.masks)
         _discriminator_update(it, f"D/{guide}", it.learner.losses.lambda_adv, (b.x, b.y), (fake.float(), b.y_ref))
 
     _translation_update(it, "G/latent", latent_style, ["generator", "mapping_network", "style_encoder"])
@@ -170,7 +176,6 @@ def distillation_step(it: _Iteration) -> None:
     nets, teacher, b, w = it.learner.nets, it.learner.teacher, it.batch, it.learner.losses
 
     with torch.no_grad(), it.autocast():
-        masks = teacher.masks(b.x)
         s_latent = teacher.mapping_network(b.z, b.y_ref)  # s_z1: target domain
         s_latent2 = teacher.mapping_network(b.z2, b.y)  # s_z2: source domain
         s_reference = teacher.style_encoder(b.x_ref, b.y_ref)
@@ -184,8 +189,8 @@ def distillation_step(it: _Iteration) -> None:
     for guide, (s, w_adv, _, _) in guides.items():
         if w_adv > 0:
             with torch.no_grad(), it.autocast():
-                of_teacher = teacher.generator(b.x, s, masks).float()
-                of_student = nets.generator(b.x, s, masks).float()
+                of_teacher = teacher.generator(b.x, s, it.masks).float()
+                of_student = nets.generator(b.x, s, it.masks).float()
             _discriminator_update(it, f"KD/D/{guide}", w_adv, (of_teacher, b.y_ref), (of_student, b.y_ref))
 
     # Style adversarial, D^s's side, then F_S's (Eq 33 on z1 and the target domain, Eq 34 on z2 and the source domain).
@@ -212,7 +217,7 @@ def distillation_step(it: _Iteration) -> None:
             continue
         terms = {}
         with it.autocast():
-            fake = nets.generator(b.x, s, masks)
+            fake = nets.generator(b.x, s, it.masks)
             if w_adv > 0:
                 terms["adv"] = (w_adv, adversarial_loss(nets.discriminator(fake, b.y_ref), True))
             if w_use > 0:

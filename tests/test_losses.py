@@ -1,0 +1,57 @@
+"""Losses against closed forms."""
+
+import math
+
+import torch
+
+from kdlib.losses import adversarial_loss, cycle_loss, diversity_loss, r1_penalty, style_reconstruction_loss
+from kdlib.training_step import average_decay, diversity_weight
+from kdlib.config import TrainingSettings
+
+
+def test_adversarial_loss_is_softplus():
+    """-log sigmoid(l) = log(1 + e^-l) for real, -log(1 - sigmoid(l)) = log(1 + e^l) for fake."""
+    logits = torch.tensor([-3.0, 0.0, 2.0])
+    real = sum(math.log1p(math.exp(-v)) for v in logits.tolist()) / 3
+    fake = sum(math.log1p(math.exp(v)) for v in logits.tolist()) / 3
+    assert math.isclose(adversarial_loss(logits, True).item(), real, rel_tol=1e-6)  # float32
+    assert math.isclose(adversarial_loss(logits, False).item(), fake, rel_tol=1e-6)
+
+
+def test_r1_penalty_of_a_quadratic():
+    """D(x) = a.x + x.x/2 has gradient a + x: the penalty is mean |a + x|^2 / 2, and its own gradient (a + x) / N."""
+    torch.manual_seed(0)
+    a, x = torch.randn(3, 4, 4), torch.randn(5, 3, 4, 4, requires_grad=True)
+    penalty = r1_penalty((x * a).flatten(1).sum(1) + x.square().flatten(1).sum(1) / 2, x)
+    expected = ((a + x).square().flatten(1).sum(1) / 2).mean()
+    torch.testing.assert_close(penalty, expected)
+    (gradient,) = torch.autograd.grad(penalty, x)
+    torch.testing.assert_close(gradient, (a + x).detach() / 5)
+
+
+def test_l1_terms_are_means_over_all_elements():
+    a, b = torch.zeros(2, 3, 4, 4), torch.full((2, 3, 4, 4), 0.25)
+    for loss in (style_reconstruction_loss, diversity_loss, cycle_loss):
+        assert loss(a, b).item() == 0.25
+
+
+def test_second_diversity_image_is_a_constant():
+    a, b = torch.zeros(1, 3, requires_grad=True), torch.ones(1, 3, requires_grad=True)
+    diversity_loss(a, b).backward()
+    assert a.grad is not None and b.grad is None
+
+
+def test_bfloat16_inputs_are_scored_in_float32():
+    logits = torch.tensor([0.1, 0.2], dtype=torch.bfloat16)
+    assert adversarial_loss(logits, True).dtype == torch.float32
+
+
+def test_diversity_weight_is_linear_and_ends_at_zero():
+    assert [diversity_weight(2.0, step, 4) for step in range(6)] == [2.0, 1.5, 1.0, 0.5, 0.0, 0.0]
+
+
+def test_average_decay_ramps_to_the_preset():
+    ramped = TrainingSettings(ema_ramp=True)
+    assert average_decay(ramped, 0) == 0.1  # (1 + 0) / (10 + 0)
+    assert average_decay(ramped, 10**6) == 0.999
+    assert average_decay(TrainingSettings(), 0) == 0.999

@@ -1,0 +1,206 @@
+"""One iteration against a plain second implementation: every loss and every weight after all twelve updates."""
+
+import copy
+import dataclasses
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from kdlib.config import LossWeights, TrainingSettings
+from kdlib.data import Batch
+from kdlib.networks import Networks, build_networks
+from kdlib.training_step import NonFiniteLoss, diversity_weight, make_learner, train_iteration
+
+TRAINING = TrainingSettings(learning_rate=1e-3, mapping_learning_rate=1e-4, mapping_learning_rate_distilled=1e-3)
+WEIGHTS = LossWeights(  # all different, so that no weight can stand in another's place unnoticed
+    lambda_adv=1.1, lambda_r1=0.9, lambda_sty=0.8, lambda_ds=1.2, lambda_cyc=0.7, lambda_image_adv_latent=1.3,
+    lambda_image_adv_reference=0.6, lambda_style_adv_target=1.4, lambda_style_adv_source=0.5, lambda_style_use_latent=1.5,
+    lambda_style_use_reference=0.4, lambda_source_latent=1.6, lambda_source_reference=0.3,
+)  # fmt: skip
+STEP, ITERATIONS = 3, 10
+
+
+def make_batch(seed: int = 0, n: int = 3) -> Batch:
+    g = torch.Generator().manual_seed(seed)
+    x, x_ref, x_ref2 = torch.rand(3, n, 3, 32, 32, generator=g) * 2 - 1
+    y, y_ref = torch.randint(3, (2, n), generator=g)
+    z, z2 = torch.randn(2, n, 16, generator=g)
+    return Batch(x, y, x_ref, x_ref2, y_ref, z, z2)
+
+
+def student(seed: int = 1) -> Networks:
+    return build_networks(8, 3, True, 0, 32, base_width=8, seed=seed)
+
+
+def frozen_teacher() -> Networks:
+    return build_networks(16, 3, False, 0, 32, base_width=8, seed=2)
+
+
+def all_weights(network):
+    return torch.cat([p.detach().flatten() for p in network.parameters()])
+
+
+def plain_iteration(nets, teacher, batch, weights, training, step, iterations, distil):
+    """FACTS of the method, written out: StarGAN-v2's four updates, then the thesis's eight, with ordinary Adam."""
+    G, E, M, D, S = nets.generator, nets.style_encoder, nets.mapping_network, nets.discriminator, nets.style_discriminator
+    rates = {G: training.learning_rate, E: training.learning_rate, D: training.learning_rate, S: training.learning_rate}
+    rates[M] = training.mapping_learning_rate_distilled if distil else training.mapping_learning_rate
+    adam = {m: torch.optim.Adam(m.parameters(), lr=r, betas=(0.0, 0.99), weight_decay=1e-4) for m, r in rates.items()}
+    b, w, log = batch, weights, {}
+
+    def apply(total, *modules):
+        for optimizer in adam.values():
+            optimizer.zero_grad()
+        total.backward()
+        for m in modules:
+            adam[m].step()
+
+    def bce(logits, target):
+        p = torch.sigmoid(logits.double())
+        return -(torch.log(p) if target else torch.log(1 - p)).mean().float()
+
+    def l1(a, c):
+        return F.l1_loss(a, c)
+
+    def d_update(name, x_real, y_real, x_fake, y_fake, w_adv):
+        x_real = x_real.detach().clone().requires_grad_()
+        out = D(x_real, y_real)
+        (grad,) = torch.autograd.grad(out.sum(), x_real, create_graph=True)
+        r1 = (grad**2).sum(dim=(1, 2, 3)).mean() / 2
+        real, fake = bce(out, 1), bce(D(x_fake.detach(), y_fake), 0)
+        log.update({f"{name}/real": real, f"{name}/fake": fake, f"{name}/r1": r1})
+        apply(w_adv * (real + fake) + w.lambda_r1 * r1, D)
+
+    def g_update(name, s, s2, *modules):
+        fake = G(b.x, s)
+        adv, sty = bce(D(fake, b.y_ref), 1), l1(E(fake, b.y_ref), s)
+        ds, cyc = l1(fake, G(b.x, s2).detach()), l1(G(fake, E(b.x, b.y)), b.x)
+        log.update({f"{name}/adv": adv, f"{name}/sty": sty, f"{name}/ds": ds, f"{name}/cyc": cyc})
+        w_ds = w.lambda_ds * (1 - step / iterations)
+        apply(w.lambda_adv * adv + w.lambda_sty * sty - w_ds * ds + w.lambda_cyc * cyc, *modules)
+
+    d_update("D/latent", b.x, b.y, G(b.x, M(b.z, b.y_ref)), b.y_ref, w.lambda_adv)
+    d_update("D/reference", b.x, b.y, G(b.x, E(b.x_ref, b.y_ref)), b.y_ref, w.lambda_adv)
+    g_update("G/latent", M(b.z, b.y_ref), M(b.z2, b.y_ref), G, M, E)
+    g_update("G/reference", E(b.x_ref, b.y_ref), E(b.x_ref2, b.y_ref), G)
+    if distil:
+        with torch.no_grad():
+            T = teacher
+            s1, s2 = T.mapping_network(b.z, b.y_ref), T.mapping_network(b.z2, b.y)
+            s_ref, s_own = T.style_encoder(b.x_ref, b.y_ref), T.style_encoder(b.x, b.y)
+            x1, x_ref = T.generator(b.x, s1), T.generator(b.x, s_ref)
+        d_update("KD/D/latent", x1, b.y_ref, G(b.x, s1), b.y_ref, w.lambda_image_adv_latent)
+        d_update("KD/D/reference", x_ref, b.y_ref, G(b.x, s_ref), b.y_ref, w.lambda_image_adv_reference)
+        codes = (("target", b.z, b.y_ref, s1, w.lambda_style_adv_target), ("source", b.z2, b.y, s2, w.lambda_style_adv_source))
+        for name, z, y, s, weight in codes:
+            real, fake = bce(S(s, y), 1), bce(S(M(z, y).detach(), y), 0)
+            log.update({f"KD/Ds/{name}/real": real, f"KD/Ds/{name}/fake": fake})
+            apply(weight * (real + fake), S)
+        for name, z, y, _, weight in codes:
+            adv = bce(S(M(z, y), y), 1)
+            log[f"KD/F/{name}/adv"] = adv
+            apply(weight * adv, M)
+        for name, s, w_adv, w_use, w_src in (
+            ("reference", s_ref, w.lambda_image_adv_reference, w.lambda_style_use_reference, w.lambda_source_reference),
+            ("latent", s1, w.lambda_image_adv_latent, w.lambda_style_use_latent, w.lambda_source_latent),
+        ):
+            fake = G(b.x, s)
+            adv, use, src = bce(D(fake, b.y_ref), 1), l1(s, E(fake, b.y_ref)), l1(b.x, G(fake, s_own))
+            log.update({f"KD/G/{name}/adv": adv, f"KD/G/{name}/use": use, f"KD/G/{name}/source": src})
+            apply(w_adv * adv + w_use * use + w_src * src, G, E)
+    return {name: value.item() for name, value in log.items()}
+
+
+@pytest.mark.parametrize("distil", [False, True], ids=["stargan-v2", "distillation"])
+def test_iteration_equals_the_plain_one(distil):
+    nets, plain, teacher, batch = student(), student(), frozen_teacher(), make_batch()
+    learner = make_learner(nets, TRAINING, WEIGHTS, ITERATIONS, teacher if distil else None)
+    learner.step = STEP
+    losses = train_iteration(learner, batch)
+    expected = plain_iteration(plain, teacher, batch, WEIGHTS, TRAINING, STEP, ITERATIONS, distil)
+
+    assert list(losses) == list(expected)  # same updates in the same order
+    assert len({name.rsplit("/", 1)[0] for name in losses}) == (12 if distil else 4)
+    # float32, and twelve Adam steps that divide tiny gradients by their own size: later losses see rounded weights
+    for name in losses:
+        assert losses[name] == pytest.approx(expected[name], rel=2e-3, abs=1e-5), name
+    # Whole networks, not single tensors: a bias before an instance norm has no gradient but rounding, whose sign Adam follows.
+    for name in [n for n, _ in nets.modules()]:
+        start, ours, theirs = (all_weights(getattr(n, name)) for n in (student(), nets, plain))
+        assert (theirs - start).norm() > 0
+        assert (ours - theirs).norm() <= 0.1 * (theirs - start).norm(), name
+
+
+def test_first_average_is_the_closed_form():
+    nets, batch = student(), make_batch()
+    before = copy.deepcopy(nets.generator.state_dict())
+    learner = make_learner(nets, dataclasses.replace(TRAINING, ema_decay=0.75), WEIGHTS, ITERATIONS)
+    train_iteration(learner, batch)
+    for key, a in learner.average.generator.state_dict().items():
+        torch.testing.assert_close(a, 0.75 * before[key] + 0.25 * nets.generator.state_dict()[key])
+
+
+def test_the_teacher_does_not_change_and_other_heads_do_not_move():
+    nets, teacher, batch = student(), frozen_teacher(), make_batch()
+    before = copy.deepcopy({n: m.state_dict() for n, m in teacher.modules()})
+    learner = make_learner(nets, TRAINING, WEIGHTS, ITERATIONS, teacher)
+    train_iteration(learner, batch)
+    for name, module in teacher.modules():
+        for key, value in module.state_dict().items():
+            assert torch.equal(value, before[name][key])
+
+
+@pytest.mark.parametrize("off", [f.name for f in dataclasses.fields(LossWeights)])
+def test_a_weight_of_zero_leaves_its_term_out(off):
+    terms = {
+        "lambda_adv": ["D/latent/real", "D/reference/fake", "G/latent/adv", "G/reference/adv"],
+        "lambda_r1": ["D/latent/r1", "KD/D/latent/r1"], "lambda_sty": ["G/latent/sty", "G/reference/sty"],
+        "lambda_ds": ["G/latent/ds", "G/reference/ds"], "lambda_cyc": ["G/latent/cyc", "G/reference/cyc"],
+        "lambda_image_adv_latent": ["KD/D/latent/real", "KD/G/latent/adv"],
+        "lambda_image_adv_reference": ["KD/D/reference/real", "KD/G/reference/adv"],
+        "lambda_style_adv_target": ["KD/Ds/target/real", "KD/F/target/adv"],
+        "lambda_style_adv_source": ["KD/Ds/source/real", "KD/F/source/adv"],
+        "lambda_style_use_latent": ["KD/G/latent/use"], "lambda_style_use_reference": ["KD/G/reference/use"],
+        "lambda_source_latent": ["KD/G/latent/source"], "lambda_source_reference": ["KD/G/reference/source"],
+    }  # fmt: skip
+    every = set(train_iteration(make_learner(student(), TRAINING, LossWeights(), 10, frozen_teacher()), make_batch()))
+    weights = dataclasses.replace(LossWeights(), **{off: 0.0})
+    left = set(train_iteration(make_learner(student(), TRAINING, weights, 10, frozen_teacher()), make_batch()))
+    gone = every - left
+    assert set(terms[off]) <= gone
+    assert {name.rsplit("/", 1)[1] for name in gone} <= {name.rsplit("/", 1)[1] for name in terms[off]} | {"real", "fake", "r1"}
+
+
+def test_non_finite_loss_names_step_and_loss():
+    learner = make_learner(student(), TRAINING, WEIGHTS, ITERATIONS)
+    batch = make_batch()
+    batch.x[0, 0, 0, 0] = float("nan")
+    with pytest.raises(NonFiniteLoss, match=r"step 1: loss D/latent/real is nan"):
+        train_iteration(learner, batch)
+
+
+def test_bfloat16_stays_close_to_float32():
+    """bfloat16 keeps 8 bits of mantissa: losses within a few per cent on the first iteration."""
+    full = train_iteration(make_learner(student(), TRAINING, WEIGHTS, 10), make_batch())
+    low = train_iteration(make_learner(student(), dataclasses.replace(TRAINING, precision="bfloat16"), WEIGHTS, 10), make_batch())
+    assert list(full) == list(low)
+    for name in ("D/latent/real", "D/latent/fake", "G/latent/cyc"):
+        assert low[name] == pytest.approx(full[name], rel=0.1), name
+
+
+def test_style_warp_changes_what_the_style_encoder_sees_and_repeats_exactly():
+    warped = dataclasses.replace(TRAINING, style_warp=1.0)
+    first = train_iteration(make_learner(student(), warped, WEIGHTS, 10), make_batch())
+    again = train_iteration(make_learner(student(), warped, WEIGHTS, 10), make_batch())
+    plain = train_iteration(make_learner(student(), TRAINING, WEIGHTS, 10), make_batch())
+    assert first == again
+    assert first["G/latent/sty"] != plain["G/latent/sty"]
+
+
+def test_diversity_weight_reaches_the_objective():
+    """At the last step before the end the weight is lambda_ds / iterations, at the end the term is gone."""
+    assert diversity_weight(1.0, 9, 10) == pytest.approx(0.1)
+    learner = make_learner(student(), TRAINING, WEIGHTS, ITERATIONS)
+    learner.step = ITERATIONS
+    assert "G/latent/ds" not in train_iteration(learner, make_batch())
