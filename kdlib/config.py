@@ -42,6 +42,7 @@ class NetworkSettings:
 class TrainingSettings:
     teacher_iterations: int = 100_000
     student_iterations: int = 100_000
+    teacher_diversity_iterations: int = 0  # over which a teacher's lambda_ds decays to 0; 0: the whole run, as in the thesis
     batch_size: int = 8
     seed: int = 777
     learning_rate: float = 1e-4  # G, E, D, D^s

@@ -26,6 +26,7 @@ from tqdm import tqdm
 
 from kdlib.critters_drawing import Colour, draw_critter
 from kdlib.errors import InputError
+from kdlib.progress import progress_bar
 
 SPECIES = ("cat", "dog", "fox")
 SPLITS = ("train", "val")
@@ -197,7 +198,7 @@ def generate(
     with tempfile.TemporaryDirectory(prefix=f".{root.name}-", dir=root.parent) as scratch:
         building = Path(scratch) / root.name
         total = len(SPECIES) * (train_per_domain + val_per_domain)
-        with tqdm(total=total, desc="drawing critters", unit="picture", disable=not progress) as bar:
+        with progress_bar(total=total, desc="drawing critters", unit="picture", disable=not progress) as bar:
             for split, count in zip(SPLITS, (train_per_domain, val_per_domain), strict=True):
                 for species in SPECIES:
                     _write_domain(building / split / species, species, split, count, image_size, seed, bar)

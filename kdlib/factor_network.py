@@ -5,7 +5,7 @@ A small convolutional network trained on pictures whose factors are known becaus
 pictures painted by generators too, so it is trained on blurred and noisy ones besides. Nothing of the kind is in the
 thesis, whose data have no known factors; FID's Inception network and LPIPS's AlexNet need a download.
 
-    python -m kdlib.factor_network --steps 6000 --seed 1 --out kdlib/weights
+    python -m kdlib.factor_network --steps 4000 --pictures 8000 --seed 1 --out kdlib/weights
 
 trains it and writes weights and an accuracy report; the shipped ones were made by this command.
 """
@@ -22,13 +22,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.transforms.v2 import functional as TF
-from tqdm import tqdm
 
 from kdlib.checkpoints import load_weights, save_weights, write_text
 from kdlib.critters import CONTENT_FACTORS, SPECIES, STYLE_FACTORS, critter_at, render
 from kdlib.errors import InputError
 from kdlib.images import to_float
 from kdlib.paths import shown
+from kdlib.progress import progress_bar
 
 FACTORS = CONTENT_FACTORS + STYLE_FACTORS
 INPUT_SIZE = 64
@@ -118,7 +118,7 @@ def train_factor_network(steps: int, seed: int, pictures: int, batch_size: int =
     optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3, weight_decay=1e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=4e-3, total_steps=steps)
     random = torch.Generator().manual_seed(seed)
-    bar = tqdm(range(steps), desc="factor network", mininterval=5)
+    bar = progress_bar(range(steps), desc="factor network")
     for step in bar:
         images, species, factors = sets[step % len(sets)]
         chosen = torch.randint(len(images), (batch_size,), generator=random)
@@ -153,9 +153,9 @@ def accuracy(network: FactorNetwork, image_size: int, pictures: int = 1500, seed
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m kdlib.factor_network", description="Train the factor network from scratch.")
-    parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--pictures", type=int, default=9000, help="training pictures drawn at each size")
+    parser.add_argument("--pictures", type=int, default=8000, help="training pictures drawn at each size")
     parser.add_argument("--out", type=Path, required=True, help="folder for weights and report")
     options = parser.parse_args(arguments)
     start = time.perf_counter()

@@ -53,6 +53,12 @@ class RunSettings:
         training = self.preset.training
         return training.teacher_iterations if self.role == TEACHER else training.student_iterations
 
+    @property
+    def diversity_iterations(self) -> int:
+        """Over which lambda_ds decays to 0."""
+        own = self.preset.training.teacher_diversity_iterations if self.role == TEACHER else 0
+        return own or self.iterations
+
     def as_dict(self) -> dict[str, Any]:
         own = {"role": self.role, "alpha": self.alpha, "distill": self.distill, "domains": list(self.domains)}
         return {**own, "data_hash": self.data_hash, "teacher_hash": self.teacher_hash, "preset": self.preset.as_dict()}
@@ -153,7 +159,8 @@ def differences(old: dict[str, Any], new: dict[str, Any], path: str = "") -> lis
 
 def _binding(settings: dict[str, Any]) -> dict[str, Any]:
     preset = {section: dict(settings["preset"][section]) for section in BINDING_SECTIONS}
-    preset["training"].pop(f"{TEACHER if settings['role'] == STUDENT else STUDENT}_iterations")  # the other role's
+    other = TEACHER if settings["role"] == STUDENT else STUDENT
+    preset["training"] = {k: v for k, v in preset["training"].items() if not k.startswith(f"{other}_")}
     return {**{k: v for k, v in settings.items() if k != "preset"}, **preset}
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from kdlib.augmentation import AugmentationSettings
 from kdlib.checkpoints import load_checkpoint, save_checkpoint, save_weights, write_atomically, write_text
@@ -26,6 +26,7 @@ from kdlib.grids import assemble, latent_guided, reference_guided
 from kdlib.images import to_float
 from kdlib.networks import Networks
 from kdlib.paths import shown
+from kdlib.progress import progress_bar
 from kdlib.runs import STUDENT, Run, RunSettings, describe_environment
 from kdlib.training_step import Learner, NonFiniteLoss, diversity_weight, make_learner, train_iteration
 
@@ -46,7 +47,7 @@ def train(run: Run, settings: RunSettings, dataset: Dataset, teacher: Networks |
     training = settings.preset.training
     device = prepare(settings.preset.machine, training.allow_tf32)
     learner = make_learner(
-        settings.build(training.seed).to(device), training, settings.preset.losses, settings.iterations,
+        settings.build(training.seed).to(device), training, settings.preset.losses, settings.diversity_iterations,
         teacher.to(device) if teacher is not None else None,
     )  # fmt: skip
     for leftover in run.path.rglob(".*.tmp"):  # of a process killed while it wrote
@@ -62,10 +63,7 @@ def train(run: Run, settings: RunSettings, dataset: Dataset, teacher: Networks |
         ),
     )  # fmt: skip
     logs = settings.preset.logging
-    bar = tqdm(
-        total=settings.iterations, initial=learner.step, unit="it", desc=run.name, disable=not progress,
-        mininterval=0.5 if sys.stderr.isatty() else 5, file=sys.stderr,
-    )  # fmt: skip
+    bar = progress_bar(total=settings.iterations, initial=learner.step, unit="it", desc=run.name, disable=not progress)
     upcoming = contextlib.closing(prefetch(batches, learner.step, settings.iterations))
     with bar, _Log(run, learner.step) as log, upcoming as steps:
         for _, batch in steps:
@@ -74,7 +72,7 @@ def train(run: Run, settings: RunSettings, dataset: Dataset, teacher: Networks |
             step = learner.step
             last = step == settings.iterations
             if step % logs.log_every == 0 or last:
-                ds = diversity_weight(learner.losses.lambda_ds, step - 1, learner.iterations)
+                ds = diversity_weight(learner.losses.lambda_ds, step - 1, learner.diversity_iterations)
                 log.write(step, {"lambda_ds": ds, **window.pop_means()}, bar)
             if step % logs.sample_every == 0 or last:
                 write_samples(run, learner.average, dataset, step, device)

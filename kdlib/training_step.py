@@ -37,13 +37,13 @@ class Learner:
     optimizers: dict[str, torch.optim.Optimizer]
     training: TrainingSettings
     losses: LossWeights
-    iterations: int  # of the whole run: the diversity weight reaches 0 there
+    diversity_iterations: int  # the diversity weight reaches 0 there
     teacher: Networks | None = None  # frozen; given: every iteration distils
     step: int = 0  # iterations done
 
 
 def make_learner(
-    nets: Networks, training: TrainingSettings, losses: LossWeights, iterations: int, teacher: Networks | None = None
+    nets: Networks, training: TrainingSettings, losses: LossWeights, diversity_iterations: int, teacher: Networks | None = None
 ) -> Learner:
     """Optimisers and moving average for freshly built ``nets`` (on their device already).
 
@@ -67,11 +67,11 @@ def make_learner(
         )
         for name, network in nets.modules()
     }
-    return Learner(nets, nets.averaged_copy(), optimizers, training, losses, iterations, teacher)
+    return Learner(nets, nets.averaged_copy(), optimizers, training, losses, diversity_iterations, teacher)
 
 
 def diversity_weight(lambda_ds: float, step: int, iterations: int) -> float:
-    """lambda_ds decayed linearly to 0 over the run (thesis 5.3.3), a pure function of the step (0 for the first)."""
+    """lambda_ds decayed linearly to 0 over ``iterations`` (thesis 5.3.3), a pure function of the step (0 for the first)."""
     return lambda_ds * max(0.0, 1.0 - step / iterations)
 
 
@@ -132,7 +132,7 @@ def _discriminator_update(it: _Iteration, name: str, w_adv: float, real: tuple, 
 def _translation_update(it: _Iteration, name: str, style: Callable[[int], Tensor], networks: list[str]) -> None:
     """StarGAN-v2's generator objective (Eqs 7 to 11); ``style(0)`` and ``style(1)`` are two styles of the target domain."""
     nets, b, w = it.learner.nets, it.batch, it.learner.losses
-    w_ds = diversity_weight(w.lambda_ds, it.learner.step, it.learner.iterations)
+    w_ds = diversity_weight(w.lambda_ds, it.learner.step, it.learner.diversity_iterations)
     terms = {}
     with it.autocast():
         s = style(0)

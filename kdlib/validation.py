@@ -20,10 +20,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from PIL import Image
-from tqdm import tqdm
 
 from kdlib.errors import InputError
 from kdlib.images import PICTURE_SUFFIXES, UnreadablePicture, decode, is_picture_name, read_bytes
+from kdlib.progress import progress_bar
 
 SPLITS = ("train", "val")
 COMPANION_SUFFIXES = frozenset({".csv", ".json", ".txt"})
@@ -275,7 +275,7 @@ def inspect_listing(
     try:
         found = pool.map(examine, listing.pictures)
         # The bar shows itself only when reading takes longer than two seconds.
-        records = tuple(tqdm(found, "Reading pictures", len(listing.pictures), leave=False, delay=2.0, mininterval=1.0))
+        records = tuple(progress_bar(found, "Reading pictures", len(listing.pictures), leave=False, delay=2.0))
     finally:
         pool.shutdown(cancel_futures=True)
     return DataReport(listing.root, image_size, batch_size, listing.domains, records, listing.ignored)
