@@ -1,15 +1,25 @@
 """From a preset to the things a run needs: its data, its teacher, its run folder. What notebooks call."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from kdlib.config import DataSettings, Preset
 from kdlib.critters import generate
-from kdlib.data import Dataset, open_dataset
+from kdlib.data import Dataset, open_dataset, step_rng
+from kdlib.devices import prepare
 from kdlib.errors import InputError
+from kdlib.evaluation import evaluate
+from kdlib.factor_network import load_factor_network
+from kdlib.features import load_feature_network, state_sha256
+from kdlib.grids import latent_guided, reference_guided
+from kdlib.images import to_float
 from kdlib.networks import Networks
-from kdlib.paths import data_folder, from_repository, runs_folder
-from kdlib.runs import STUDENT, TEACHER, Run, RunSettings, find_run, open_run, run_name
+from kdlib.paths import cache_folder, data_folder, from_repository, runs_folder
+from kdlib.profiling import cost
+from kdlib.runs import STUDENT, TEACHER, Run, RunSettings, describe_environment, find_run, open_run, run_name
 from kdlib.trainer import train
 
 
@@ -55,6 +65,8 @@ def train_teacher(preset: Preset, run: str | None = None, progress: bool = True)
 
 def train_student(preset: Preset, alpha: int, distill: bool, run: str | None = None, progress: bool = True) -> Run:
     """Train a student of width cap ``alpha``, with or without distillation. Raises `InputError` where its teacher is missing."""
+    if not isinstance(distill, bool) or isinstance(alpha, bool) or not isinstance(alpha, int):
+        raise InputError(f"alpha = {alpha!r}, distill = {distill!r}: give a whole number, and True or False (capitalised on a command line)")
     dataset = open_data(preset, progress)
     teacher, teacher_hash = load_teacher(preset) if distill else (None, "")
     settings = RunSettings(preset, STUDENT, alpha, distill, dataset.domains, dataset.train.content_hash, teacher_hash)
@@ -62,6 +74,55 @@ def train_student(preset: Preset, alpha: int, distill: bool, run: str | None = N
     return train(folder, settings, dataset, teacher, progress)
 
 
-def unknown_settings(values: dict[str, Any]) -> dict[str, Any]:
-    """Overrides that are set (not None), for a notebook to show."""
-    return {name: value for name, value in values.items() if value is not None}
+def evaluate_run(preset: Preset, name: str, progress: bool = True) -> dict[str, Any]:
+    """Scores of a finished run by the preset's protocol, kept in its metrics.json; not redone while nothing has changed."""
+    run = find_run(preset.name, name)
+    dataset = open_data(preset, progress)
+    device = prepare(preset.machine)
+    features = load_feature_network(preset.evaluation.feature_network, device=device)
+    factors = load_factor_network(device) if preset.data.source == "critters" else None
+    key = {
+        "weights": run.weights_hash(),
+        "data": [dataset.train.content_hash, dataset.val.content_hash],
+        "evaluation": dataclasses.asdict(preset.evaluation),
+        "judges": [features.weights_sha256, factors and state_sha256(factors)],
+    }
+    if (run.path / "metrics.json").is_file():
+        metrics = run.json("metrics.json")
+        if metrics.get("key") == key:
+            return metrics
+    nets, settings = run.load_networks(device), preset.evaluation
+    metrics = evaluate(
+        nets,
+        dataset,
+        feature_network=features,
+        factor_network=factors,
+        outputs_per_source=settings.outputs_per_source,
+        sources_per_domain=settings.sources_per_domain,
+        batch_size=settings.evaluation_batch_size,
+        seed=settings.evaluation_seed,
+        latent_dim=preset.networks.latent_dim,
+        device=device,
+        cache_dir=cache_folder(),
+        progress=progress,
+    )
+    metrics = {"key": key, "cost": cost(nets), "environment": describe_environment(device), **metrics}
+    run.write_json("metrics.json", metrics)
+    return metrics
+
+
+def demonstration(preset: Preset, nets: Networks, dataset: Dataset, sources: int = 2, latents: int = 2) -> dict[str, Any]:
+    """Rows of pictures for the eye: the first val sources of every domain in latents and in references of every domain."""
+    domains = range(len(dataset.domains))
+    pictures = [to_float(dataset.val.images(d)[: sources + 2]) for d in domains]
+    x = torch.cat([p[:sources] for p in pictures])
+    references = torch.cat([p[sources : sources + 2] for p in pictures])
+    y = torch.tensor([d for d in domains for _ in pictures[d][sources : sources + 2]])
+    z = torch.from_numpy(step_rng(preset.evaluation.evaluation_seed, 0, "demonstration").standard_normal((latents, nets.arch.latent_dim)))
+    names = [name for name in dataset.domains for _ in range(latents)]
+    return {
+        "latent": latent_guided(nets, x, z.float()),
+        "latent_columns": ["source", *names],
+        "reference": reference_guided(nets, x, references, y),
+        "reference_columns": ["", *(dataset.domains[i] for i in y.tolist())],
+    }

@@ -1,0 +1,121 @@
+"""Plotly figures of runs and of their scores. Every number shown is read from a run folder."""
+
+from typing import Any
+
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from kdlib.critters import CONTENT_FACTORS
+from kdlib.plotting import DASHES, PALETTE, SYMBOLS
+from kdlib.results import label, score
+from kdlib.runs import STUDENT, Run
+
+LOSS_PANELS = (
+    ("image discriminator", ("D/", "KD/D/"), ("real", "fake")),
+    ("generator, adversarial", ("G/", "KD/G/"), ("adv",)),
+    ("style reconstruction and use", ("G/", "KD/G/"), ("sty", "use")),
+    ("cycle and source attributes", ("G/", "KD/G/"), ("cyc", "source")),
+    ("style diversity (maximised)", ("G/",), ("ds",)),
+    ("style discriminator and mapping", ("KD/Ds/", "KD/F/"), ("real", "fake", "adv")),
+)
+
+
+def loss_figure(run: Run) -> go.Figure:
+    """Losses of a run over its iterations, a panel a kind; unweighted, means over the logging interval."""
+    rows = run.lines("log.jsonl")
+    names = sorted({name for row in rows for name in row if "/" in name})
+    panels = []
+    for title, groups, terms in LOSS_PANELS:
+        members = [n for n in names if n.startswith(groups) and n.rsplit("/", 1)[1] in terms]
+        if members:
+            panels.append((title, members))
+    columns = 2
+    figure = make_subplots(-(-len(panels) // columns), columns, subplot_titles=[p[0] for p in panels], vertical_spacing=0.12)
+    for i, (_, members) in enumerate(panels):
+        for j, name in enumerate(members):
+            points = [(row["step"], row[name]) for row in rows if name in row]
+            line = {"color": PALETTE[j % len(PALETTE)], "dash": DASHES[j // len(PALETTE) % len(DASHES)], "width": 1.4}
+            x, y = zip(*points)
+            figure.add_scatter(
+                x=x, y=y, name=name, line=line, mode="lines", showlegend=False, row=i // columns + 1, col=i % columns + 1,
+                hovertemplate=f"{name} %{{y:.3f}}<extra></extra>",
+            )  # fmt: skip
+    figure.update_layout(height=230 * -(-len(panels) // columns), hovermode="x unified", margin_t=40)
+    figure.update_xaxes(title_text="iteration", row=-(-len(panels) // columns))
+    return figure
+
+
+def factor_figure(metrics: dict[str, Any], guide: str = "reference") -> go.Figure:
+    """Content factors: correlation of the output with its source (asked for) and with its reference (a leak)."""
+    mean = metrics[guide]["mean"]
+    figure = go.Figure()
+    figure.add_bar(
+        x=CONTENT_FACTORS, y=[mean[f"content_correlation_{f}"] for f in CONTENT_FACTORS], name="with the source (1 is ideal)"
+    )
+    if guide == "reference":
+        figure.add_bar(
+            x=CONTENT_FACTORS, y=[mean[f"leak_correlation_{f}"] for f in CONTENT_FACTORS], name="with the reference (0 is ideal)"
+        )
+    figure.update_layout(title="Does the content survive?", yaxis_title="correlation", barmode="group")
+    return figure
+
+
+def style_figure(metrics: dict[str, Any]) -> go.Figure:
+    """Style groups: correlation of the output's colours and markings with its reference's."""
+    groups = ("fur", "background", "eye", "markings")
+    mean = metrics["reference"]["mean"]
+    figure = go.Figure(go.Bar(x=groups, y=[mean[f"style_correlation_{g}"] for g in groups], marker_color=PALETTE[2]))
+    figure.update_layout(title="Does the style come from the reference?", yaxis_title="correlation")
+    return figure
+
+
+def pair_figure(metrics: dict[str, Any], name: str, title: str) -> go.Figure:
+    """A score over every ordered pair of domains, latent- and reference-guided side by side."""
+    domains = metrics["protocol"]["domains"]
+    figure = make_subplots(1, 2, subplot_titles=("latent-guided", "reference-guided"), shared_yaxes=True)
+    values = [metrics[guide]["pairs"] for guide in ("latent", "reference")]
+    everything = [scores[name] for pairs in values for scores in pairs.values()]
+    for column, pairs in enumerate(values, 1):
+        z = [[pairs[f"{a}->{b}"][name] if a != b else None for b in domains] for a in domains]
+        figure.add_heatmap(
+            x=domains, y=domains, z=z, zmin=min(everything), zmax=max(everything), texttemplate="%{z:.3f}",
+            showscale=column == 2, row=1, col=column, hovertemplate="%{y} → %{x}: %{z:.4f}<extra></extra>",
+        )  # fmt: skip
+    figure.update_xaxes(title_text="into")
+    figure.update_yaxes(title_text="from", col=1)
+    figure.update_layout(title=title, margin_t=90)
+    return figure
+
+
+def tradeoff_figure(rows: list[dict[str, Any]], name: str = "frechet", title: str = "Frechet distance (lower is better)") -> go.Figure:
+    """Parameters against a score: teacher, students with and without distillation; latent- and reference-guided panels."""
+    figure = make_subplots(1, 2, subplot_titles=("latent-guided", "reference-guided"), shared_yaxes=True)
+    kinds = (
+        ("teacher", lambda r: r["role"] != STUDENT),
+        ("student", lambda r: r["role"] == STUDENT and not r["distilled"]),
+        ("student, distilled", lambda r: r["role"] == STUDENT and r["distilled"]),
+    )
+    for column, guide in enumerate(("latent", "reference"), 1):
+        for i, (kind, belongs) in enumerate(kinds):
+            chosen = sorted((r for r in rows if belongs(r) and score(r, guide, name) is not None), key=lambda r: r["parameters"])
+            figure.add_scatter(
+                x=[r["parameters"] for r in chosen], y=[score(r, guide, name) for r in chosen], name=kind, legendgroup=kind,
+                mode="markers+lines" if len(chosen) > 1 else "markers", showlegend=column == 1, text=[label(r) for r in chosen],
+                marker={"color": PALETTE[i], "symbol": SYMBOLS[i], "size": 11}, line={"color": PALETTE[i], "dash": DASHES[i]},
+                hovertemplate="%{text}: %{y:.3f}, %{x:,} weights<extra></extra>", row=1, col=column,
+            )  # fmt: skip
+    figure.update_xaxes(title_text="weights of G, E and F", type="log")
+    figure.update_layout(title=title, margin_t=110)
+    return figure
+
+
+def score_figure(rows: list[dict[str, Any]], names: dict[str, str], guide: str = "reference") -> go.Figure:
+    """Bars of several scores (key -> heading) for every row."""
+    figure = go.Figure()
+    for i, row in enumerate(rows):
+        figure.add_bar(
+            x=list(names.values()), y=[score(row, guide, name) for name in names], name=label(row),
+            marker={"color": PALETTE[i % len(PALETTE)], "pattern": {"shape": "/" if row["distilled"] else ""}},
+        )  # fmt: skip
+    figure.update_layout(title=f"Factor scores, {guide}-guided", barmode="group", margin_t=100)
+    return figure

@@ -1,0 +1,54 @@
+"""Runs kept in git: copies of a run's small files under runs/reference, and the README's table made from them."""
+
+import shutil
+from pathlib import Path
+
+from kdlib.checkpoints import write_text
+from kdlib.config import preset_names
+from kdlib.errors import InputError
+from kdlib.paths import REPOSITORY, reference_folder, shown
+from kdlib.results import as_markdown, result_rows
+from kdlib.runs import Run, list_runs
+
+KEPT = ("settings.json", "environment.json", "finished.json", "metrics.json", "log.jsonl", "timing.jsonl")
+LARGEST = 4 * 2**20  # bytes of a single file that goes to git
+BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
+
+
+def keep(path: Path, weights: bool = False) -> str:
+    """Copy a finished run's text, notebooks and last samples (and its weights, if asked) to runs/reference/<preset>/<name>.
+
+    Returns where it went. Raises `InputError` if the run is not finished, has no scores, saw pictures that may not be
+    passed on (a folder data set), or has a file too large for git.
+    """
+    run = Run(Path(path).resolve())
+    if not run.finished:
+        raise InputError(f"{shown(run.path)}: not a finished run; train it to its end first")
+    settings = run.settings()
+    if settings.preset.data.source != "critters" or settings.preset.name not in preset_names():
+        raise InputError(f"{shown(run.path)}: only runs of shipped presets on Critters are kept; others may hold pictures that are not ours")
+    names = [*KEPT, *(["weights.safetensors"] if weights else []), *(p.name for p in run.path.glob("*.ipynb"))]
+    last = f"{run.json('finished.json')['step']:07d}"
+    names += [f"samples/{guide}_{last}.png" for guide in ("latent", "reference")]
+    for name in names:
+        if not (run.path / name).is_file():
+            raise InputError(f"{shown(run.path / name)}: missing; evaluate the run before keeping it")
+        if (run.path / name).stat().st_size > LARGEST:
+            raise InputError(f"{shown(run.path / name)}: larger than {LARGEST // 2**20} MiB, too large to keep in git")
+    target = reference_folder() / settings.preset.name / run.name
+    for name in names:
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(run.path / name, target / name)
+    return shown(target)
+
+
+def write_readme_table() -> str:
+    """Put the table of the runs kept in git between README.md's markers; returns what was done."""
+    path = REPOSITORY / "README.md"
+    text = path.read_text(encoding="utf-8")
+    if BEGIN not in text or END not in text:
+        raise InputError(f"README.md: has no {BEGIN} ... {END} markers to put the table between")
+    before, after = text.split(BEGIN)[0], text.split(END)[1]
+    rows = result_rows(list_runs(reference_folder()))
+    write_text(path, f"{before}{BEGIN}\n\n{as_markdown(rows)}\n\n{END}{after}")
+    return f"README.md: {len(rows)} rows"

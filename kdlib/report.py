@@ -1,0 +1,138 @@
+"""The book's numbers: Markdown fragments made from run folders just before the book is built (book/_generated/*.md).
+
+Prose pages include them, so that no measured number is ever typed.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from kdlib.checkpoints import write_text
+from kdlib.factor_network import REPORT
+from kdlib.paths import REPOSITORY, reference_folder, runs_folder
+from kdlib.results import HEADLINES, as_markdown, label, ratio, result_rows, rows_of_preset, score
+from kdlib.runs import STUDENT, list_runs
+
+GENERATED = REPOSITORY / "book" / "_generated"
+GUIDES = ("latent", "reference")
+
+
+def write_fragments(preset: str, folder: Path = GENERATED) -> None:
+    """Write findings.md, results.md and model_card.md for a preset's book; files that would not change are left alone."""
+    fragments = {"findings": findings(preset), "results": results(preset), "model_card": model_card()}
+    for name, text in fragments.items():
+        path = folder / f"{name}.md"
+        if not path.is_file() or path.read_text(encoding="utf-8") != text:
+            write_text(path, text)
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.1f} %"
+
+
+def _change(before: float, after: float, lower_is_better: bool) -> str:
+    better = (after < before) == lower_is_better
+    return f"{before:.2f} → {after:.2f} ({'better' if better else 'worse'})"
+
+
+def findings(preset: str) -> str:
+    """What the runs of ``preset`` say, in sentences whose every number is a run folder's."""
+    rows = rows_of_preset(preset)
+    if not rows:
+        return f"No run of preset `{preset}` has been evaluated yet: `python -m kdlib study --preset {preset}` makes them.\n"
+    teachers, students = [r for r in rows if r["role"] != STUDENT], [r for r in rows if r["role"] == STUDENT]
+    parts = [f"From the runs of preset `{preset}` ({_iterations(teachers, students)}):"]
+    parts += [_teacher_sentence(t) for t in teachers]
+    parts += [_student_sentence(rows, s) for s in students if s["distilled"]]
+    parts += _distillation_sentences(students)
+    return "\n\n".join([*parts, as_markdown(rows, columns=("run", "parameters", "MACs", "Frechet distance", "content kept", "style followed")), ""])
+
+
+def _iterations(teachers: list[dict[str, Any]], students: list[dict[str, Any]]) -> str:
+    named = [("teacher", teachers), ("students", students)]
+    return ", ".join(f"{name} {max(r['iterations'] for r in rows):,} iterations" for name, rows in named if rows) + ", one seed"
+
+
+def _teacher_sentence(row: dict[str, Any]) -> str:
+    text = f"**The teacher** has {row['parameters'] / 1e6:.2f} M weights."
+    if row.get("reference_content_correlation") is not None:
+        text += (
+            f" Reference-guided, {_percent(row['reference_domain_accuracy'])} of its translations are of the asked species, its pose "
+            f"correlates with the source's at {row['reference_content_correlation']:.2f} and with the reference's at "
+            f"{row['reference_leak_correlation']:.2f}, its colours with the reference's at {row['reference_style_correlation']:.2f}. "
+            f"Gaze and mouth, a few pixels wide, follow the source at {row['reference_detail_correlation']:.2f}."
+        )
+    return text
+
+
+def _student_sentence(rows: list[dict[str, Any]], row: dict[str, Any]) -> str:
+    fewer, cheaper = ratio(rows, row, "parameters"), ratio(rows, row, "macs")
+    text = f"**α = {row['alpha']}, distilled**: {fewer} fewer weights, {cheaper} fewer MACs than the teacher"
+    if row.get("reference_content_correlation") is not None:
+        text += (
+            f"; {_percent(row['reference_domain_accuracy'])} of the asked species, pose kept at {row['reference_content_correlation']:.2f}, "
+            f"colours followed at {row['reference_style_correlation']:.2f}"
+        )
+    return text + "."
+
+
+def _distillation_sentences(students: list[dict[str, Any]]) -> list[str]:
+    sentences = []
+    for alone in (s for s in students if not s["distilled"]):
+        for distilled in (s for s in students if s["distilled"] and s["alpha"] == alone["alpha"]):
+            clauses = []
+            for name, heading, lower in (
+                ("frechet", "Frechet distance", True),
+                ("content_correlation", "pose kept", False),
+                ("style_correlation", "colours followed", False),
+            ):
+                pair = [score(r, "reference", name) for r in (alone, distilled)]
+                if None not in pair:
+                    clauses.append(f"{heading} {_change(*pair, lower)}")
+            if clauses:
+                sentences.append(f"**Distillation at α = {alone['alpha']}**, against the same network trained alone: {', '.join(clauses)}, reference-guided.")
+    return sentences
+
+
+def results(preset: str) -> str:
+    """The table of every finished run of ``preset`` and of the runs kept in git, then the reader's own against those."""
+    own = result_rows(list_runs(runs_folder() / preset))
+    kept = result_rows(list_runs(reference_folder()))
+    own = [r for r in own if "parameters" in r and not r["kept_in_git"]]
+    parts = [as_markdown([*own, *(r for r in kept if "parameters" in r)])]
+    comparison = _reproduction(own, kept)
+    if comparison:
+        parts += ["**Did it reproduce?** The runs made here beside those kept in git, as *kept → own*:", comparison]
+    return "\n\n".join([*parts, ""])
+
+
+def _reproduction(own: list[dict[str, Any]], kept: list[dict[str, Any]]) -> str:
+    lines = []
+    for mine in own:
+        for theirs in (r for r in kept if r["run"] == mine["run"] and r["preset"] == mine["preset"] and r["iterations"] == mine["iterations"]):
+            cells = [label(mine)]
+            for name, _ in HEADLINES:
+                pairs = [(score(theirs, g, name), score(mine, g, name)) for g in GUIDES]
+                cells.append(" / ".join(f"{a:.2f} → {b:.2f}" for a, b in pairs if a is not None and b is not None))
+            lines.append("| " + " | ".join(cells) + " |")
+    if not lines:
+        return ""
+    heads = ["run", *(heading for _, heading in HEADLINES)]
+    return "\n".join(["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads), *lines])
+
+
+def model_card() -> str:
+    """Scores of the shipped weights: teachers kept in git, and the factor network's report."""
+    rows = [r for r in result_rows(list_runs(reference_folder())) if r["role"] != STUDENT and "parameters" in r]
+    report = json.loads(REPORT.read_text(encoding="utf-8"))
+    heads = ["factor network", *(f"{size} px" for size in report["accuracy"])]
+    lines = [["species accuracy", *(f"{a['species_accuracy']:.4f}" for a in report["accuracy"].values())]]
+    for factor in next(iter(report["accuracy"].values()))["factors"]:
+        name = f"correlation, {factor.replace('_', ' ')}"
+        lines.append([name, *(f"{a['factors'][factor]['correlation']:.3f}" for a in report["accuracy"].values())])
+    table = "\n".join("| " + " | ".join(line) + " |" for line in [heads, ["---"] * len(heads), *lines])
+    about = (
+        f"Factor network: {report['parameters']:,} weights, {report['settings']['steps']:,} steps on {report['settings']['pictures']:,} pictures "
+        f"a size, {report['seconds'] / 60:.0f} minutes; accuracy on pictures of a seed it never saw:"
+    )
+    return "\n\n".join([as_markdown(rows), about, table, ""]) if rows else "\n\n".join([about, table, ""])

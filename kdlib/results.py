@@ -1,0 +1,127 @@
+"""The results table: one row a finished run, read from its folder and nowhere else."""
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from kdlib.paths import reference_folder, runs_folder
+from kdlib.runs import STUDENT, Run, list_runs
+
+# Scores of a results table, (key in metrics.json's means, heading); those a run does not have stay empty.
+HEADLINES = (
+    ("frechet", "Frechet distance"),
+    ("kernel", "kernel distance"),
+    ("domain_accuracy", "domain accuracy"),
+    ("content_correlation", "content kept"),
+    ("detail_correlation", "details kept"),
+    ("style_correlation", "style followed"),
+    ("leak_correlation", "leak"),
+    ("style_diversity", "style diversity"),
+    ("diversity", "feature diversity"),
+)
+DISTANCES = ("frechet", "kernel", "diversity")  # their keys end in the feature network's name
+
+
+def result_rows(runs: Iterable[Run] | None = None) -> list[dict[str, Any]]:
+    """A flat row for every finished run: what it is, what it costs, every mean score as ``latent_*`` and ``reference_*``."""
+    rows = []
+    for run in runs if runs is not None else list_runs():
+        if not run.finished:
+            continue
+        settings, finished = run.settings(), run.json("finished.json")
+        row = {
+            "preset": settings.preset.name,
+            "run": run.name,
+            "kept_in_git": run.path.is_relative_to(reference_folder()),
+            "role": settings.role,
+            "alpha": settings.alpha,
+            "distilled": settings.distill,
+            "seed": settings.preset.training.seed,
+            "iterations": finished["step"],
+            "seconds_per_iteration": finished["seconds_per_iteration"],
+        }
+        if (run.path / "metrics.json").is_file():
+            metrics = run.json("metrics.json")
+            row |= metrics["cost"]
+            row["feature_network"] = metrics["protocol"]["feature_network"]["name"]
+            row |= {f"{guide}_{k}": v for guide in ("latent", "reference") for k, v in metrics[guide]["mean"].items()}
+            row["reconstruction_l1"] = metrics["reconstruction"]["mean"]["reconstruction_l1"]
+        rows.append(row)
+    return rows
+
+
+def rows_of_preset(preset: str) -> list[dict[str, Any]]:
+    """Result rows of a preset: the reader's own runs, and shipped ones where the reader has none of that name."""
+    own = list_runs(runs_folder() / preset)
+    names = {run.name for run in own if run.finished}
+    shipped = [run for run in list_runs(reference_folder() / preset) if run.name not in names]
+    rows = result_rows([*own, *shipped])
+    rows = [r for r in rows if "parameters" in r]
+    return sorted(rows, key=lambda r: (r["role"] == STUDENT, r["alpha"] if r["role"] == STUDENT else 0, r["distilled"]))
+
+
+def label(row: dict[str, Any]) -> str:
+    """How a row's run is called in tables and figures."""
+    if row["role"] != STUDENT:
+        return "teacher"
+    return f"α = {row['alpha']}{', distilled' if row['distilled'] else ''}"
+
+
+def score(row: dict[str, Any], guide: str, name: str) -> float | None:
+    """A mean score of a row, by headline name: Frechet and kernel distances in the row's own feature network."""
+    key = f"{name}_{row.get('feature_network')}" if name in DISTANCES else name
+    return row.get(f"{guide}_{key}")
+
+
+def ratio(rows: list[dict[str, Any]], row: dict[str, Any], key: str) -> str:
+    """How many times smaller ``key`` of ``row`` is than its preset's teacher's, as '15.4x'."""
+    teachers = [r for r in rows if r["role"] != STUDENT and r["preset"] == row["preset"] and r.get(key)]
+    if not teachers or not row.get(key) or row["role"] != STUDENT:
+        return ""
+    return f"{teachers[0][key] / row[key]:.1f}x"
+
+
+def table(rows: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """Headings and cells of the results table, latent- and reference-guided scores in one cell as 'latent / reference'."""
+    present = [(k, h) for k, h in HEADLINES if any(score(r, g, k) is not None for r in rows for g in ("latent", "reference"))]
+    networks = sorted({r["feature_network"] for r in rows if "feature_network" in r})
+    heads = ["preset", "run", "where", "parameters", "MACs"]
+    for name, heading in present:
+        heads.append(f"{heading} ({', '.join(networks)})" if name in DISTANCES else heading)
+    cells = []
+    for row in rows:
+        line = [row["preset"], label(row), "kept in git" if row["kept_in_git"] else "own"]
+        for key, unit, factor in (("parameters", "M", 1e6), ("macs", "G", 1e9)):
+            value = f"{row[key] / factor:.3f} {unit}" if row.get(key) else ""
+            smaller = ratio(rows, row, key)
+            line.append(f"{value} ({smaller})" if smaller else value)
+        for name, _ in present:
+            both = [score(row, guide, name) for guide in ("latent", "reference")]
+            shown = ["–" if v is None else f"{v:.4f}" if name == "kernel" else f"{v:.3f}" for v in both]
+            line.append(" / ".join(shown) if any(v is not None for v in both) else "")
+        cells.append(line)
+    return heads, cells
+
+
+def as_text(rows: list[dict[str, Any]]) -> str:
+    """The table for a terminal, one block a run: it has too many columns to stand in a line."""
+    heads, cells = table(rows)
+    blocks = []
+    for line in cells:
+        title = f"{line[0]} · {line[1]} ({line[2]})"
+        body = [f"  {head:<38} {cell}" for head, cell in zip(heads[3:], line[3:]) if cell]
+        blocks.append("\n".join([title, *body]))
+    return "\n\n".join(blocks) if blocks else "no finished runs yet: `python -m kdlib study --preset quick` makes some"
+
+
+def as_markdown(rows: list[dict[str, Any]], columns: Sequence[str] = ()) -> str:
+    """The table as Markdown, for the book and the README; ``columns``: those whose headings begin so, all if empty."""
+    heads, cells = table(rows)
+    kept = [i for i, head in enumerate(heads) if not columns or head.startswith(tuple(columns))]
+    lines = [[line[i] for i in kept] for line in (heads, ["---"] * len(heads), *cells)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def as_json(rows: list[dict[str, Any]]) -> str:
+    """Rows as JSON, one object a line inside an array."""
+    return "[\n" + ",\n".join(json.dumps(row) for row in rows) + "\n]"

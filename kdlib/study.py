@@ -1,0 +1,182 @@
+"""The grid of papermill runs that makes a study: teacher if missing, every alpha with and without distillation, evaluations,
+comparison.
+
+Every job is one executed notebook in a run folder. Jobs run side by side where the machine has the cores, each in a process of
+its own with its share of threads. A job is skipped when its notebook was made by the same notebook source, library source,
+parameters and preset, after the same inputs; what a re-run notebook finds finished (a training, an evaluation) it does not redo.
+"""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from kdlib.checkpoints import write_text
+from kdlib.config import Preset, load_preset
+from kdlib.errors import InputError
+from kdlib.paths import REPOSITORY, reference_folder, runs_folder, shown
+from kdlib.runs import STUDENT, TEACHER, find_run, run_name
+
+LEDGER = "study.json"  # fingerprints of the jobs done, in the preset's folder
+POLL_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Job:
+    """One notebook to execute. ``run`` names the folder under runs/<preset>; ``needs`` names jobs that come first."""
+
+    name: str
+    notebook: str
+    run: str
+    parameters: dict[str, Any]
+    needs: tuple[str, ...] = ()
+
+
+@dataclass
+class _Running:
+    process: subprocess.Popen
+    job: Job
+    log: Path
+    started: float = field(default_factory=time.perf_counter)
+
+
+def study_jobs(preset: Preset, preset_argument: str) -> list[Job]:
+    """The jobs of a study in an order that respects their needs."""
+    given = {"preset": preset_argument}
+    jobs = [Job("data", "01_data", "data", given), Job("architecture", "02_architecture", "architecture", given)]
+    students = [(alpha, distill) for alpha in preset.study.alphas for distill in (True, False)]
+    jobs.append(Job("teacher", "03_teacher", TEACHER, given, ("data",)))
+    for alpha, distill in students:
+        name = run_name(STUDENT, alpha, distill)
+        jobs.append(Job(name, "04_student", name, {**given, "alpha": alpha, "distill": distill}, ("teacher",)))
+    for name in (TEACHER, *(run_name(STUDENT, *s) for s in students)):
+        jobs.append(Job(f"{name} evaluation", "05_evaluation", name, {**given, "run": name}, (name,)))
+    evaluations = tuple(j.name for j in jobs if j.notebook == "05_evaluation")
+    jobs.append(Job("comparison", "06_comparison", "comparison", given, evaluations))
+    return jobs
+
+
+def run_study(preset_argument: str, lanes: int = 0, progress: bool = True) -> int:
+    """Run the study of a preset; returns the number of notebooks that failed. Failed ones are named with their logs on stderr.
+
+    ``lanes``: notebooks at a time; 0 takes one a core up to four, or one where there is a GPU.
+    """
+    if lanes < 0:
+        raise InputError(f"lanes = {lanes}: must be 0 (chosen for this machine) or more")
+    preset = load_preset(preset_argument)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    lanes = lanes or (1 if torch.cuda.is_available() else min(4, cores))
+    folder = runs_folder() / preset.name
+    ledger = _read_ledger(folder / LEDGER)
+    jobs = study_jobs(preset, preset_argument)
+    prints = _fingerprints(jobs, preset)
+    waiting = [j for j in jobs if not _done(j, preset, ledger, prints)]
+    done = {j.name for j in jobs} - {j.name for j in waiting}
+    failed: dict[str, Path] = {}
+    running: list[_Running] = []
+    environment = _environment(max(1, cores // lanes))
+    print(f"study {preset.name}: {len(waiting)} of {len(jobs)} notebooks to run, {lanes} at a time", file=sys.stderr)
+    bar = tqdm(total=len(jobs), initial=len(done), desc=f"study {preset.name}", unit="notebook", disable=not progress, mininterval=10)
+    try:
+        while waiting or running:
+            for job in [j for j in waiting if done.issuperset(j.needs)][: lanes - len(running)]:
+                waiting.remove(job)
+                running.append(_start(job, folder, environment))
+            time.sleep(POLL_SECONDS)
+            for item in [r for r in running if r.process.poll() is not None]:
+                running.remove(item)
+                seconds = time.perf_counter() - item.started
+                if item.process.returncode == 0:
+                    item.log.unlink(missing_ok=True)
+                    done.add(item.job.name)
+                    ledger[item.job.name] = prints[item.job.name]
+                    write_text(folder / LEDGER, json.dumps(ledger, indent=1) + "\n")
+                    bar.write(f"  {item.job.name}: {seconds:.0f} s", file=sys.stderr)
+                else:
+                    failed[item.job.name] = item.log
+                    bar.write(f"  {item.job.name}: FAILED after {seconds:.0f} s", file=sys.stderr)
+                bar.update()
+            blocked = {j.name for j in waiting if not (set(j.needs) & failed.keys()).isdisjoint(j.needs)}
+            for job in [j for j in waiting if j.name in blocked]:
+                waiting.remove(job)
+                failed[job.name] = failed[next(n for n in job.needs if n in failed)]
+                bar.update()
+            bar.set_postfix_str(_watch(running, folder), refresh=False)
+            bar.update(0)
+    finally:
+        for item in running:  # the reader pressed Ctrl-C: what runs can be resumed by the same command
+            item.process.terminate()
+        bar.close()
+    for name, log in failed.items():
+        tail = "\n".join(log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-12:]) if log.is_file() else ""
+        print(f"\nstudy {preset.name}: {name} failed; its log is {shown(log)}:\n{tail}", file=sys.stderr)
+    return len(failed)
+
+
+def _start(job: Job, folder: Path, environment: dict[str, str]) -> _Running:
+    output = folder / job.run / f"{job.notebook}.ipynb"
+    output.parent.mkdir(parents=True, exist_ok=True)
+    log = output.with_suffix(".log")
+    command = [sys.executable, "-m", "papermill", f"notebooks/{job.notebook}.py", str(output), "--no-progress-bar", "--log-level", "WARNING"]
+    for name, value in job.parameters.items():
+        command += ["-p", name, str(value)]
+    with open(log, "w", encoding="utf-8") as stream:
+        return _Running(subprocess.Popen(command, cwd=REPOSITORY, stdout=stream, stderr=stream, env=environment), job, log)
+
+
+def _environment(threads: int) -> dict[str, str]:
+    limits = {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+    return {**os.environ, **limits}
+
+
+def _watch(running: list[_Running], folder: Path) -> str:
+    """What runs now: name, and for a training how far it is."""
+    notes = []
+    for item in running:
+        try:
+            at = json.loads((folder / item.job.run / "progress.json").read_text(encoding="utf-8"))
+        except (OSError, json.JSONDecodeError):
+            notes.append(item.job.name)
+        else:
+            left = tqdm.format_interval(at["seconds_left"])
+            losses = [f"{k} {v:.2f}" for k, v in at["losses"].items() if k in ("G/latent/adv", "G/latent/cyc")]
+            notes.append(f"{item.job.name} {at['step']}/{at['total']} {at['iterations_per_second']:.1f} it/s {left} left {' '.join(losses)}")
+    return " | ".join(notes)
+
+
+def _read_ledger(path: Path) -> dict[str, str]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError):
+        return {}
+
+
+def _fingerprints(jobs: list[Job], preset: Preset) -> dict[str, str]:
+    """What decides a job's notebook: its source, the library's, its parameters, its preset, and its inputs' fingerprints."""
+    library = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.rglob("*")):
+        if path.suffix in (".py", ".safetensors", ".json"):
+            library.update(path.read_bytes())
+    machine_free = {k: v for k, v in preset.as_dict().items() if k not in ("machine", "description")}
+    prints: dict[str, str] = {}
+    for job in jobs:
+        source = (REPOSITORY / "notebooks" / f"{job.notebook}.py").read_bytes()
+        inputs = [library.hexdigest(), json.dumps(machine_free), json.dumps(job.parameters), *(prints[n] for n in job.needs)]
+        prints[job.name] = hashlib.sha256(source + "\n".join(inputs).encode()).hexdigest()
+    return prints
+
+
+def _done(job: Job, preset: Preset, ledger: dict[str, str], prints: dict[str, str]) -> bool:
+    if (runs_folder() / preset.name / job.run / f"{job.notebook}.ipynb").is_file() and ledger.get(job.name) == prints[job.name]:
+        return True
+    # A shipped teacher comes with its executed notebooks.
+    shipped = reference_folder() / preset.name / job.run
+    return job.run == TEACHER and (shipped / f"{job.notebook}.ipynb").is_file() and find_run(preset.name, TEACHER).path == shipped

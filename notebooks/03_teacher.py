@@ -1,0 +1,77 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # The teacher
+#
+# StarGAN-v2 trained with its own objective: adversarial, style reconstruction, style diversity and cycle losses
+# ({doc}`/book/stargan_v2`). Everything a student later learns comes from this model. A finished run is not redone, an
+# interrupted one goes on from its last checkpoint: run the same command again.
+
+# %% tags=["parameters"]
+preset = "quick"  # a name in kdlib/presets, or a .toml file
+run = None  # name of the run folder under runs/<preset>/; None: teacher
+data_root = None  # folder data sets: where the pictures lie
+teacher_iterations = None  # None, here and below: as the preset says
+batch_size = None
+seed = None
+device = None  # "auto", "cpu", "cuda", "cuda:1", "mps"
+threads = None
+precision = None  # "float32" or "bfloat16"
+checkpoint_every = None
+sample_every = None
+lambda_adv = None
+lambda_r1 = None
+lambda_sty = None
+lambda_ds = None
+lambda_cyc = None
+
+# %%
+from IPython.display import Markdown
+
+from kdlib import figures, plotting, run_views, session
+from kdlib.config import load_preset
+
+plotting.setup()
+overrides = dict(
+    data_root=data_root, teacher_iterations=teacher_iterations, batch_size=batch_size, seed=seed, device=device, threads=threads,
+    precision=precision, checkpoint_every=checkpoint_every, sample_every=sample_every, lambda_adv=lambda_adv,
+    lambda_r1=lambda_r1, lambda_sty=lambda_sty, lambda_ds=lambda_ds, lambda_cyc=lambda_cyc,
+)  # fmt: skip
+settings = load_preset(preset, **overrides)
+
+# %% [markdown]
+# ## Training
+
+# %%
+trained = session.train_teacher(settings, run)
+Markdown(run_views.summary(trained))
+
+# %% [markdown]
+# ## Losses
+# What to look for: the discriminator's two losses stay apart from 0 (neither side has won), style reconstruction and cycle
+# losses fall, and diversity does not collapse while its weight decays.
+
+# %%
+figures.loss_figure(trained)
+
+# %% [markdown]
+# ## What it paints
+# Rows: validation pictures. A good teacher keeps the pose of the row and takes species and colours from the column.
+
+# %%
+nets, dataset = trained.load_networks(), session.open_data(settings, progress=False)
+shown = session.demonstration(settings, nets, dataset)
+plotting.image_grid(shown["latent"], shown["latent_columns"], caption="Latent-guided: two latents a domain")
+
+# %%
+plotting.image_grid(shown["reference"], shown["reference_columns"], caption="Reference-guided: references on top")

@@ -1,0 +1,94 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # A student
+#
+# The compressed networks: depthwise-separable encoders, every width capped at alpha. Trained either with StarGAN-v2's
+# objective alone (`distill = False`) or with the teacher's eight distillation terms besides ({doc}`/book/method`). Any
+# weight set to 0 leaves its term's computation out.
+
+# %% tags=["parameters"]
+preset = "quick"  # a name in kdlib/presets, or a .toml file
+alpha = 24  # cap on every width
+distill = True
+run = None  # name of the run folder under runs/<preset>/; None: alpha24-kd, or alpha24 without distillation
+data_root = None  # folder data sets: where the pictures lie
+student_iterations = None  # None, here and below: as the preset says
+batch_size = None
+seed = None
+device = None  # "auto", "cpu", "cuda", "cuda:1", "mps"
+threads = None
+precision = None  # "float32" or "bfloat16"
+checkpoint_every = None
+sample_every = None
+lambda_adv = None
+lambda_r1 = None
+lambda_sty = None
+lambda_ds = None
+lambda_cyc = None
+lambda_image_adv_latent = None  # Eq 31
+lambda_image_adv_reference = None  # Eq 32
+lambda_style_adv_target = None  # Eq 33
+lambda_style_adv_source = None  # Eq 34
+lambda_style_use_latent = None  # Eq 35
+lambda_style_use_reference = None  # Eq 36
+lambda_source_latent = None  # Eq 37
+lambda_source_reference = None  # Eq 38
+
+# %%
+from IPython.display import Markdown
+
+from kdlib import figures, plotting, run_views, session
+from kdlib.config import load_preset
+
+plotting.setup()
+overrides = dict(
+    data_root=data_root, student_iterations=student_iterations, batch_size=batch_size, seed=seed, device=device, threads=threads,
+    precision=precision, checkpoint_every=checkpoint_every, sample_every=sample_every, lambda_adv=lambda_adv, lambda_r1=lambda_r1,
+    lambda_sty=lambda_sty, lambda_ds=lambda_ds, lambda_cyc=lambda_cyc, lambda_image_adv_latent=lambda_image_adv_latent,
+    lambda_image_adv_reference=lambda_image_adv_reference, lambda_style_adv_target=lambda_style_adv_target,
+    lambda_style_adv_source=lambda_style_adv_source, lambda_style_use_latent=lambda_style_use_latent,
+    lambda_style_use_reference=lambda_style_use_reference, lambda_source_latent=lambda_source_latent,
+    lambda_source_reference=lambda_source_reference,
+)  # fmt: skip
+settings = load_preset(preset, **overrides)
+
+# %% [markdown]
+# ## Training
+
+# %%
+trained = session.train_student(settings, alpha, distill, run)
+Markdown(run_views.summary(trained))
+
+# %% [markdown]
+# ## Losses
+# Names that begin with `KD/` are distillation terms; a student trained alone has none.
+
+# %%
+figures.loss_figure(trained)
+
+# %% [markdown]
+# ## What it paints, beside its teacher
+# The same sources, latents and references for both.
+
+# %%
+dataset = session.open_data(settings, progress=False)
+student = session.demonstration(settings, trained.load_networks(), dataset)
+plotting.image_grid(student["latent"], student["latent_columns"], caption="Student, latent-guided")
+
+# %%
+plotting.image_grid(student["reference"], student["reference_columns"], caption="Student, reference-guided")
+
+# %%
+teacher = session.demonstration(settings, session.find_run(settings.name, "teacher").load_networks(), dataset)
+plotting.image_grid(teacher["reference"], teacher["reference_columns"], caption="Teacher, reference-guided")

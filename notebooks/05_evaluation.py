@@ -1,0 +1,80 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Evaluation
+#
+# Every validation picture is translated into every other domain, ten times by latents and ten times by references, and
+# the results are scored ({doc}`/book/experiments`). A score's name carries its feature network: distances in different
+# networks are different metrics and never share a column.
+
+# %% tags=["parameters"]
+preset = "quick"  # a name in kdlib/presets, or a .toml file
+run = "teacher"  # a finished run of that preset: teacher, alpha24, alpha24-kd, ...
+data_root = None  # folder data sets: where the pictures lie
+sources_per_domain = None  # None: as the preset says; 0: every validation picture
+outputs_per_source = None
+evaluation_seed = None
+feature_network = None  # "factor_network" or "squeezenet"
+device = None
+threads = None
+
+# %%
+from IPython.display import Markdown
+
+from kdlib import figures, plotting, run_views, session
+from kdlib.config import load_preset
+
+plotting.setup()
+settings = load_preset(
+    preset, data_root=data_root, sources_per_domain=sources_per_domain, outputs_per_source=outputs_per_source,
+    evaluation_seed=evaluation_seed, feature_network=feature_network, device=device, threads=threads,
+)  # fmt: skip
+metrics = session.evaluate_run(settings, run)
+Markdown(run_views.protocol_summary(run, metrics))
+
+# %% [markdown]
+# ## Scores, averaged over the ordered pairs of domains
+# *real* is what validation pictures themselves score against the training pictures. For the kernel distance, which is
+# unbiased, that is what a perfect model would reach; a Frechet distance from fewer pictures than outputs is biased upwards
+# by its count, so a good model can come out below it. A correlation's leak has a floor of chance, about $0.8 / \sqrt{n}$
+# with $n$ outputs a pair.
+
+# %%
+run_views.score_table(metrics)
+
+# %% [markdown]
+# ## Pair by pair
+# An average can hide a pair that fails.
+
+# %%
+figures.pair_figure(metrics, run_views.frechet_key(metrics), "Frechet distance to the target domain (lower is better)")
+
+# %% [markdown]
+# ## Content and style
+# On Critters every factor is known, so three questions can be asked that a distance between sets of pictures does not
+# answer: did the pose survive, did the style come from the reference, and did the reference's pose leak in?
+
+# %%
+run_views.factor_views(metrics)
+
+# %% [markdown]
+# ## To look at
+# The scores above come from these kinds of pictures.
+
+# %%
+dataset = session.open_data(settings, progress=False)
+shown = session.demonstration(settings, session.find_run(settings.name, run).load_networks(), dataset)
+plotting.image_grid(shown["latent"], shown["latent_columns"], caption="Latent-guided")
+
+# %%
+plotting.image_grid(shown["reference"], shown["reference_columns"], caption="Reference-guided")

@@ -1,0 +1,63 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Comparison
+#
+# Teacher and students side by side: what compression costs, and what distillation gives back. Every number below is read
+# from the run folders of this preset.
+
+# %% tags=["parameters"]
+preset = "quick"  # a name in kdlib/presets, or a .toml file
+
+# %%
+from IPython.display import Markdown
+
+from kdlib import figures, plotting, run_views
+from kdlib.config import load_preset
+from kdlib.results import rows_of_preset
+
+plotting.setup()
+settings = load_preset(preset)
+rows = rows_of_preset(settings.name)
+Markdown(run_views.comparison_summary(settings, rows))
+
+# %% [markdown]
+# ## The table
+# Two numbers in a cell are latent-guided / reference-guided. Brackets give how many times smaller than the teacher.
+
+# %%
+run_views.comparison_table(rows)
+
+# %% [markdown]
+# ## Size against quality
+
+# %%
+figures.tradeoff_figure(rows)
+
+# %% [markdown]
+# ## What distillation changes
+# Differences between a distilled student and the same student trained alone, at the same number of iterations. One seed
+# each: a difference of the size that another seed would make is no finding.
+
+# %%
+run_views.distillation_table(rows)
+
+# %%
+run_views.factor_comparison(rows)
+
+# %% [markdown]
+# ## Side by side
+# The same sources, latents and references through every model.
+
+# %%
+run_views.side_by_side(settings)

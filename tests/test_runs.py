@@ -1,0 +1,143 @@
+"""Run folders, weights and the results table."""
+
+import json
+import pickle
+
+import pytest
+import torch
+
+from kdlib import reference, results, runs
+from kdlib.__main__ import main
+from kdlib.checkpoints import load_checkpoint, load_weights, read_weights, save_checkpoint, save_weights
+from kdlib.config import load_preset
+from kdlib.errors import InputError
+from kdlib.networks import build_networks
+from kdlib.runs import STUDENT, TEACHER, Run, RunSettings, find_run, open_run
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("KDLIB_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setattr(runs, "reference_folder", lambda: tmp_path / "kept")
+    monkeypatch.setattr(results, "reference_folder", lambda: tmp_path / "kept")
+    monkeypatch.setattr(reference, "reference_folder", lambda: tmp_path / "kept")
+    return tmp_path
+
+
+def finished_run(path, role=STUDENT, alpha=8, distill=False, seconds=1.0, frechet=3.0) -> Run:
+    """A run folder as training and evaluation leave it, with made-up scores and real weights."""
+    settings = RunSettings(load_preset("smoke"), role, alpha, distill, ("cat", "dog", "fox"), "pictures")
+    run = open_run(path, settings)
+    nets = settings.build(seed=alpha)
+    save_weights(run.weights, {n: getattr(nets, n) for n in nets.TRANSLATING}, {"step": 6})
+    run.write_json("finished.json", {"step": 6, "seconds": 6 * seconds, "seconds_per_iteration": seconds, "peak_memory_bytes": 1})
+    scores = {"frechet_factor_network": frechet, "content_correlation": 0.5}
+    count = sum(p.numel() for n in nets.TRANSLATING for p in getattr(nets, n).parameters())
+    metrics = {
+        "cost": {"parameters": count, "macs": 10 * count}, "latent": {"mean": scores}, "reference": {"mean": scores},
+        "protocol": {"feature_network": {"name": "factor_network"}}, "reconstruction": {"mean": {"reconstruction_l1": 0.1}},
+    }  # fmt: skip
+    run.write_json("metrics.json", metrics)
+    return run
+
+
+def test_own_run_comes_before_the_kept_one(folder):
+    kept = finished_run(folder / "kept" / "smoke" / "teacher", TEACHER, 24)
+    assert find_run("smoke", "teacher").path == kept.path
+    own = finished_run(folder / "runs" / "smoke" / "teacher", TEACHER, 24)
+    assert find_run("smoke", "teacher").path == own.path
+    with pytest.raises(InputError, match="python -m kdlib study --preset smoke"):
+        find_run("smoke", "alpha99")
+
+
+def test_weights_load_into_the_networks_they_came_from(folder):
+    run = finished_run(folder / "runs" / "smoke" / "alpha8")
+    nets, expected = run.load_networks(), run.settings().build(seed=8)
+    for name in nets.TRANSLATING:
+        for key, value in getattr(nets, name).state_dict().items():
+            assert torch.equal(value, getattr(expected, name).state_dict()[key])
+    assert nets.discriminator is None
+    assert read_weights(run.weights)[1] == {"about": '{"step": 6}'}
+
+
+def test_weights_hash_follows_the_values_only(folder):
+    a = finished_run(folder / "runs" / "a" / "alpha8")
+    b = finished_run(folder / "runs" / "b" / "alpha8")
+    c = finished_run(folder / "runs" / "c" / "alpha16", alpha=16)
+    assert a.weights_hash() == b.weights_hash() != c.weights_hash()
+
+
+def test_other_architecture_is_refused_with_a_list(folder):
+    run = finished_run(folder / "runs" / "smoke" / "alpha8")
+    other = build_networks(16, 3, True, 0, 32, base_width=8)
+    with pytest.raises(InputError, match=r"from_rgb.weight|encode.0") as caught:
+        load_weights(run.weights, {n: getattr(other, n) for n in other.TRANSLATING})
+    assert "should be" in str(caught.value) and "alpha8" in str(caught.value)
+
+
+def test_only_plain_checkpoints_are_loaded(tmp_path):
+    """Code in a pickle must not run; every other kind of file is refused by name."""
+    marker = tmp_path / "ran"
+
+    class Trap:
+        def __reduce__(self):
+            return (open, (str(marker), "w"))
+
+    files = {"pickle.pt": pickle.dumps(Trap()), "text.pt": b"no checkpoint", "empty.pt": b"", "weights.pt": b""}
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    torch.save({"trap": Trap()}, tmp_path / "trap.pt")
+    torch.save({"w": torch.zeros(2)}, tmp_path / "weights.pt")
+    torch.save(torch.zeros(2), tmp_path / "tensor.pt")
+    save_checkpoint(tmp_path / "good.pt", {"step": 3})
+    (tmp_path / "torn.pt").write_bytes((tmp_path / "good.pt").read_bytes()[:200])
+    for name in (*files, "trap.pt", "tensor.pt", "torn.pt", "missing.pt"):
+        with pytest.raises(InputError, match=name):
+            load_checkpoint(tmp_path / name)
+    assert not marker.exists()
+    assert load_checkpoint(tmp_path / "good.pt")["step"] == 3
+
+
+def test_results_table_text_and_json(folder, capsys):
+    finished_run(folder / "runs" / "smoke" / "teacher", TEACHER, 24, frechet=2.0)
+    finished_run(folder / "runs" / "smoke" / "alpha8-kd", distill=True, frechet=4.0)
+    open_run(folder / "runs" / "smoke" / "unfinished", RunSettings(load_preset("smoke"), STUDENT, 8, False, ("a", "b"), ""))
+    assert main(["results", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [r["run"] for r in rows] == ["teacher", "alpha8-kd"]
+    assert rows[1]["latent_frechet_factor_network"] == 4.0 and rows[1]["distilled"] is True
+    assert main(["results"]) == 0
+    text = capsys.readouterr().out
+    expected = f"{rows[0]['parameters'] / rows[1]['parameters']:.1f}x"
+    assert expected in text and "4.000 / 4.000" in text and "α = 8, distilled" in text
+
+
+def test_no_runs_says_what_to_do(folder, capsys):
+    assert main(["results"]) == 0
+    assert "python -m kdlib study" in capsys.readouterr().out
+
+
+def test_keep_refuses_what_may_not_be_passed_on(folder):
+    settings = RunSettings(load_preset("smoke", source="folder", data_root="x"), STUDENT, 8, False, ("a", "b"), "")
+    run = open_run(folder / "runs" / "smoke" / "faces", settings)
+    with pytest.raises(InputError, match="not a finished run"):
+        reference.keep(run.path)
+    run.write_json("finished.json", {"step": 1})
+    with pytest.raises(InputError, match="only runs of shipped presets on Critters"):
+        reference.keep(run.path)
+
+
+def test_keep_copies_text_and_weights(folder):
+    run = finished_run(folder / "runs" / "smoke" / "alpha8")
+    with pytest.raises(InputError, match="missing"):
+        reference.keep(run.path, weights=True)
+    for name in ("environment.json", "log.jsonl", "timing.jsonl"):
+        (run.path / name).write_text("[]")
+    (run.path / "samples").mkdir()
+    for guide in ("latent", "reference"):
+        (run.path / "samples" / f"{guide}_0000006.png").write_bytes(b"png")
+    (run.path / "checkpoints").mkdir()
+    reference.keep(run.path, weights=True)
+    kept = folder / "kept" / "smoke" / "alpha8"
+    assert Run(kept).weights_hash() == run.weights_hash()
+    assert not (kept / "checkpoints").exists()

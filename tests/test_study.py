@@ -1,0 +1,89 @@
+"""The study runner: which notebooks, in which order, what is skipped, what a failure leaves."""
+
+import json
+
+import pytest
+
+from kdlib import study
+from kdlib.__main__ import main
+from kdlib.config import load_preset
+from kdlib.study import Job, run_study, study_jobs
+
+NOTEBOOK = """# %% tags=["parameters"]
+preset = ""
+fail = False
+
+# %%
+from pathlib import Path
+Path({mark!r}).open("a").write({name!r} + "\\n")
+if {name!r} == "bad":
+    raise RuntimeError("this notebook breaks")
+"""
+
+
+def test_quick_grid_is_two_widths_with_and_without_distillation():
+    jobs = study_jobs(load_preset("quick"), "quick")
+    students = {(j.parameters["alpha"], j.parameters["distill"]) for j in jobs if j.notebook == "04_student"}
+    assert len(students) == 4 and len({alpha for alpha, _ in students}) == 2
+    evaluated = [j.parameters["run"] for j in jobs if j.notebook == "05_evaluation"]
+    assert len(evaluated) == 5 and "teacher" in evaluated
+
+
+@pytest.mark.parametrize("preset", ["smoke", "quick"])
+def test_jobs_come_after_what_they_need(preset):
+    seen = set()
+    for job in study_jobs(load_preset(preset), preset):
+        assert set(job.needs) <= seen, job
+        seen.add(job.name)
+
+
+@pytest.fixture
+def little_study(tmp_path, monkeypatch):
+    """Three notebooks without kdlib in them: ok -> after, and bad -> never."""
+    (tmp_path / "notebooks").mkdir()
+    mark = tmp_path / "ran.txt"
+    for name in ("ok", "after", "bad", "never"):
+        (tmp_path / "notebooks" / f"{name}.py").write_text(NOTEBOOK.format(mark=str(mark), name=name))
+    jobs = [Job("ok", "ok", "a", {"preset": "smoke"}), Job("after", "after", "b", {"preset": "smoke"}, ("ok",))]
+    jobs += [Job("bad", "bad", "c", {"preset": "smoke"}), Job("never", "never", "d", {"preset": "smoke"}, ("bad",))]
+    monkeypatch.setattr(study, "REPOSITORY", tmp_path)
+    monkeypatch.setattr(study, "study_jobs", lambda *_: jobs)
+    monkeypatch.setenv("KDLIB_RUNS", str(tmp_path / "runs"))
+    return tmp_path, mark, jobs
+
+
+def test_failure_is_named_and_only_what_changed_is_redone(little_study, capsys):
+    tmp_path, mark, jobs = little_study
+    assert run_study("smoke", lanes=2, progress=False) == 2
+    said = capsys.readouterr().err
+    assert "bad failed" in said and "this notebook breaks" in said and "never failed" in said
+    assert sorted(mark.read_text().split()) == ["after", "bad", "ok"]  # never was not started
+    assert set(json.loads((tmp_path / "runs" / "smoke" / "study.json").read_text())) == {"ok", "after"}
+
+    jobs[2:] = []
+    mark.unlink()
+    assert run_study("smoke", lanes=1, progress=False) == 0
+    assert not mark.exists()  # nothing to do
+
+    source = tmp_path / "notebooks" / "after.py"
+    source.write_text(source.read_text() + "\n# changed\n")
+    assert run_study("smoke", lanes=1, progress=False) == 0
+    assert mark.read_text().split() == ["after"]
+
+
+def test_command_line_exit_status(capsys):
+    assert main(["study", "--preset", "no_such"]) == 2
+    assert "no such preset" in capsys.readouterr().err
+    assert main(["keep", "no/such/run"]) == 2
+
+
+@pytest.mark.slow
+def test_smoke_study_from_nothing(tmp_path, monkeypatch):
+    """Every notebook runs headless; a second call finds everything done."""
+    monkeypatch.setenv("KDLIB_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setenv("KDLIB_DATA", str(tmp_path / "data"))
+    assert run_study("smoke", progress=False) == 0
+    notebooks = {p: p.stat().st_mtime_ns for p in (tmp_path / "runs").rglob("*.ipynb")}
+    assert len(notebooks) == len(study_jobs(load_preset("smoke"), "smoke"))
+    assert run_study("smoke", progress=False) == 0
+    assert {p: p.stat().st_mtime_ns for p in notebooks} == notebooks
