@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import torch
 from IPython.display import HTML, Markdown
+from pandas.io.formats.style import Styler
 from torch import Tensor
 
 from kdlib.augmentation import AugmentationSettings, WarpSettings, style_warp, thesis_augmentation
@@ -73,11 +74,11 @@ def factor_sheet(preset: Preset, image_size: int = 64) -> HTML | Markdown:
     return image_grid(rows, row_labels=labels, width=64)
 
 
-def factor_network_report(preset: Preset) -> pd.DataFrame | Markdown:
+def factor_network_report(preset: Preset) -> Styler | Markdown:
     """Accuracy of the factor network on pictures of seeds it never saw, as its training script wrote it down."""
     if preset.data.source != "critters":
         return Markdown("The factor network knows Critters only; its scores are left out for these pictures.")
     report = json.loads(REPORT.read_text(encoding="utf-8"))
     scores = report["accuracy"].get(str(preset.data.image_size), report["accuracy"]["64"])  # 64 px is what it resizes to
     frame = pd.DataFrame(scores["factors"]).T.rename_axis("factor").reset_index()
-    return frame.round(4)
+    return frame.style.hide(axis="index").format(precision=4)

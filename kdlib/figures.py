@@ -6,7 +6,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from kdlib.critters import CONTENT_FACTORS
-from kdlib.plotting import DASHES, PALETTE, SYMBOLS
+from kdlib.plotting import DASHES, NEUTRAL, PALETTE, SYMBOLS
 from kdlib.results import label, score
 from kdlib.runs import STUDENT, Run
 
@@ -18,6 +18,14 @@ LOSS_PANELS = (
     ("style diversity (maximised)", ("G/",), ("ds",)),
     ("style discriminator and mapping", ("KD/Ds/", "KD/F/"), ("real", "fake", "adv")),
 )
+# Colour says which of the two guides or codes and, for a discriminator, which side; a dotted line is a distillation term.
+LOSS_COLOURS = {
+    ("latent", False): ("latent-guided", PALETTE[0]),
+    ("reference", False): ("reference-guided", PALETTE[1]),
+    ("latent", True): ("latent-guided, fake", PALETTE[2]),
+    ("reference", True): ("reference-guided, fake", PALETTE[3]),
+}
+GUIDE_OF = {"latent": "latent", "target": "latent", "reference": "reference", "source": "reference"}  # D^s: codes z1, z2
 
 
 def loss_figure(run: Run) -> go.Figure:
@@ -29,19 +37,24 @@ def loss_figure(run: Run) -> go.Figure:
         members = [n for n in names if n.startswith(groups) and n.rsplit("/", 1)[1] in terms]
         if members:
             panels.append((title, members))
-    columns = 2
-    figure = make_subplots(-(-len(panels) // columns), columns, subplot_titles=[p[0] for p in panels], vertical_spacing=0.12)
+    columns, lines = 2, -(-len(panels) // 2)
+    figure = make_subplots(lines, columns, subplot_titles=[p[0] for p in panels], vertical_spacing=0.3 / lines)
     for i, (_, members) in enumerate(panels):
-        for j, name in enumerate(members):
-            points = [(row["step"], row[name]) for row in rows if name in row]
-            line = {"color": PALETTE[j % len(PALETTE)], "dash": DASHES[j // len(PALETTE) % len(DASHES)], "width": 1.4}
-            x, y = zip(*points)
+        for name in members:
+            *_, guide, term = name.split("/")
+            _, colour = LOSS_COLOURS[GUIDE_OF[guide], term == "fake"]
+            x, y = zip(*((row["step"], row[name]) for row in rows if name in row))
             figure.add_scatter(
-                x=x, y=y, name=name, line=line, mode="lines", showlegend=False, row=i // columns + 1, col=i % columns + 1,
+                x=x, y=y, mode="lines", showlegend=False, row=i // columns + 1, col=i % columns + 1,
+                line={"color": colour, "dash": "dot" if name.startswith("KD/") else "solid", "width": 1.3},
                 hovertemplate=f"{name} %{{y:.3f}}<extra></extra>",
             )  # fmt: skip
-    figure.update_layout(height=230 * -(-len(panels) // columns), hovermode="x unified", margin_t=40)
-    figure.update_xaxes(title_text="iteration", row=-(-len(panels) // columns))
+    for heading, colour in LOSS_COLOURS.values():
+        figure.add_scatter(x=[None], y=[None], mode="lines", name=heading, line={"color": colour, "width": 2.2})
+    if any(name.startswith("KD/") for name in names):
+        figure.add_scatter(x=[None], y=[None], mode="lines", name="distillation term", line={"color": NEUTRAL, "dash": "dot", "width": 2.2})
+    figure.update_layout(height=240 * lines + 90, margin_t=40, margin_b=90, legend={"y": -0.36 / lines, "yanchor": "top"})
+    figure.update_xaxes(title_text="iteration", row=lines)
     return figure
 
 
@@ -105,7 +118,7 @@ def tradeoff_figure(rows: list[dict[str, Any]], name: str = "frechet", title: st
                 hovertemplate="%{text}: %{y:.3f}, %{x:,} weights<extra></extra>", row=1, col=column,
             )  # fmt: skip
     figure.update_xaxes(title_text="weights of G, E and F", type="log")
-    figure.update_layout(title=title, margin_t=110)
+    figure.update_layout(title=title, height=430, margin_b=110, legend={"y": -0.28, "yanchor": "top"})
     return figure
 
 

@@ -10,11 +10,10 @@ from typing import Any
 from kdlib.checkpoints import write_text
 from kdlib.factor_network import REPORT
 from kdlib.paths import REPOSITORY, reference_folder, runs_folder
-from kdlib.results import HEADLINES, as_markdown, label, ratio, result_rows, rows_of_preset, score
+from kdlib.results import GUIDES, HEADLINES, as_markdown, label, markdown_table, ratio, result_rows, rows_of_preset, score
 from kdlib.runs import STUDENT, list_runs
 
 GENERATED = REPOSITORY / "book" / "_generated"
-GUIDES = ("latent", "reference")
 
 
 def write_fragments(preset: str, folder: Path = GENERATED) -> None:
@@ -45,7 +44,7 @@ def findings(preset: str) -> str:
     parts += [_teacher_sentence(t) for t in teachers]
     parts += [_student_sentence(rows, s) for s in students if s["distilled"]]
     parts += _distillation_sentences(students)
-    return "\n\n".join([*parts, as_markdown(rows, columns=("run", "parameters", "MACs", "Frechet distance", "content kept", "style followed")), ""])
+    return "\n\n".join([*parts, as_markdown(rows, ("parameters", "MACs", "Frechet", "domain", "content", "style followed")), ""])
 
 
 def _iterations(teachers: list[dict[str, Any]], students: list[dict[str, Any]]) -> str:
@@ -96,29 +95,26 @@ def _distillation_sentences(students: list[dict[str, Any]]) -> list[str]:
 
 def results(preset: str) -> str:
     """The table of every finished run of ``preset`` and of the runs kept in git, then the reader's own against those."""
-    own = result_rows(list_runs(runs_folder() / preset))
-    kept = result_rows(list_runs(reference_folder()))
-    own = [r for r in own if "parameters" in r and not r["kept_in_git"]]
-    parts = [as_markdown([*own, *(r for r in kept if "parameters" in r)])]
-    comparison = _reproduction(own, kept)
-    if comparison:
-        parts += ["**Did it reproduce?** The runs made here beside those kept in git, as *kept → own*:", comparison]
-    return "\n\n".join([*parts, ""])
+    own = [r for r in result_rows(list_runs(runs_folder() / preset)) if "parameters" in r]
+    kept = [r for r in result_rows(list_runs(reference_folder())) if "parameters" in r]
+    parts = ["## Made here", as_markdown(own)] if own else []
+    for name in sorted({r["preset"] for r in kept}):
+        parts += [f"## Kept in git: preset `{name}`", as_markdown([r for r in kept if r["preset"] == name])]
+    twins = [(theirs, mine) for mine in own for theirs in kept if _same_run(theirs, mine)]
+    if twins:
+        heads = ["*kept → here*", *(label(mine) for _, mine in twins)]
+        lines = [[heading, *(_twin_scores(pair, name) for pair in twins)] for name, heading in HEADLINES]
+        parts += ["## Did it reproduce?", "Runs made here beside those kept in git, latent- / reference-guided:", markdown_table(heads, lines)]
+    return "\n\n".join([*parts, ""]) if parts else f"No run has been evaluated yet: `python -m kdlib study --preset {preset}`.\n"
 
 
-def _reproduction(own: list[dict[str, Any]], kept: list[dict[str, Any]]) -> str:
-    lines = []
-    for mine in own:
-        for theirs in (r for r in kept if r["run"] == mine["run"] and r["preset"] == mine["preset"] and r["iterations"] == mine["iterations"]):
-            cells = [label(mine)]
-            for name, _ in HEADLINES:
-                pairs = [(score(theirs, g, name), score(mine, g, name)) for g in GUIDES]
-                cells.append(" / ".join(f"{a:.2f} → {b:.2f}" for a, b in pairs if a is not None and b is not None))
-            lines.append("| " + " | ".join(cells) + " |")
-    if not lines:
-        return ""
-    heads = ["run", *(heading for _, heading in HEADLINES)]
-    return "\n".join(["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads), *lines])
+def _same_run(a: dict[str, Any], b: dict[str, Any]) -> bool:
+    return all(a[key] == b[key] for key in ("preset", "run", "iterations"))
+
+
+def _twin_scores(pair: tuple[dict[str, Any], dict[str, Any]], name: str) -> str:
+    scores = [[score(row, guide, name) for row in pair] for guide in GUIDES]
+    return " / ".join(f"{a:.2f} → {b:.2f}" for a, b in scores if a is not None and b is not None)
 
 
 def model_card() -> str:
@@ -130,7 +126,7 @@ def model_card() -> str:
     for factor in next(iter(report["accuracy"].values()))["factors"]:
         name = f"correlation, {factor.replace('_', ' ')}"
         lines.append([name, *(f"{a['factors'][factor]['correlation']:.3f}" for a in report["accuracy"].values())])
-    table = "\n".join("| " + " | ".join(line) + " |" for line in [heads, ["---"] * len(heads), *lines])
+    table = markdown_table(heads, lines)
     about = (
         f"Factor network: {report['parameters']:,} weights, {report['settings']['steps']:,} steps on {report['settings']['pictures']:,} pictures "
         f"a size, {report['seconds'] / 60:.0f} minutes; accuracy on pictures of a seed it never saw:"

@@ -19,6 +19,8 @@ HEADLINES = (
     ("style_diversity", "style diversity"),
     ("diversity", "feature diversity"),
 )
+GUIDES = ("latent", "reference")
+LOWER_IS_BETTER = ("frechet", "kernel", "leak_correlation")
 DISTANCES = ("frechet", "kernel", "diversity")  # their keys end in the feature network's name
 
 
@@ -44,7 +46,7 @@ def result_rows(runs: Iterable[Run] | None = None) -> list[dict[str, Any]]:
             metrics = run.json("metrics.json")
             row |= metrics["cost"]
             row["feature_network"] = metrics["protocol"]["feature_network"]["name"]
-            row |= {f"{guide}_{k}": v for guide in ("latent", "reference") for k, v in metrics[guide]["mean"].items()}
+            row |= {f"{guide}_{k}": v for guide in GUIDES for k, v in metrics[guide]["mean"].items()}
             row["reconstruction_l1"] = metrics["reconstruction"]["mean"]["reconstruction_l1"]
         rows.append(row)
     return rows
@@ -82,44 +84,50 @@ def ratio(rows: list[dict[str, Any]], row: dict[str, Any], key: str) -> str:
 
 
 def table(rows: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
-    """Headings and cells of the results table, latent- and reference-guided scores in one cell as 'latent / reference'."""
-    present = [(k, h) for k, h in HEADLINES if any(score(r, g, k) is not None for r in rows for g in ("latent", "reference"))]
-    networks = sorted({r["feature_network"] for r in rows if "feature_network" in r})
-    heads = ["preset", "run", "where", "parameters", "MACs"]
-    for name, heading in present:
-        heads.append(f"{heading} ({', '.join(networks)})" if name in DISTANCES else heading)
-    cells = []
-    for row in rows:
-        line = [row["preset"], label(row), "kept in git" if row["kept_in_git"] else "own"]
-        for key, unit, factor in (("parameters", "M", 1e6), ("macs", "G", 1e9)):
-            value = f"{row[key] / factor:.3f} {unit}" if row.get(key) else ""
-            smaller = ratio(rows, row, key)
-            line.append(f"{value} ({smaller})" if smaller else value)
-        for name, _ in present:
-            both = [score(row, guide, name) for guide in ("latent", "reference")]
-            shown = ["–" if v is None else f"{v:.4f}" if name == "kernel" else f"{v:.3f}" for v in both]
-            line.append(" / ".join(shown) if any(v is not None for v in both) else "")
-        cells.append(line)
-    return heads, cells
+    """Headings and lines of the results table: a column a run, a line a quantity, scores as 'latent / reference'."""
+    presets = {r["preset"] for r in rows}
+    heads = ["", *(label(r) if len(presets) == 1 else f"{r['preset']}: {label(r)}" for r in rows)]
+    lines = [["made", *("kept in git" if r["kept_in_git"] else "here" for r in rows)]]
+    lines.append(["iterations", *(f"{r['iterations']:,}" for r in rows)])
+    for key, unit, factor in (("parameters", "M", 1e6), ("macs", "G", 1e9)):
+        cells = []
+        for row in rows:
+            value, smaller = f"{row[key] / factor:.3f} {unit}" if row.get(key) else "", ratio(rows, row, key)
+            cells.append(f"{value} ({smaller})" if smaller else value)
+        lines.append(["MACs" if key == "macs" else key, *cells])
+    networks = ", ".join(sorted({r["feature_network"] for r in rows if "feature_network" in r}))
+    for name, heading in HEADLINES:
+        scores = [[score(row, guide, name) for guide in GUIDES] for row in rows]
+        if any(v is not None for both in scores for v in both):
+            own = f"{heading} ({networks.replace('_', ' ')})" if name in DISTANCES else heading
+            digits = 2 if name in DISTANCES else 3
+            lines.append([own, *(" / ".join("–" if v is None else f"{v:.{digits}f}" for v in both) for both in scores)])
+    return heads, lines
 
 
 def as_text(rows: list[dict[str, Any]]) -> str:
-    """The table for a terminal, one block a run: it has too many columns to stand in a line."""
-    heads, cells = table(rows)
+    """The table for a terminal, one block a run: side by side the runs would not fit."""
+    if not rows:
+        return "no finished runs yet: `python -m kdlib study --preset quick` makes some"
+    heads, lines = table(rows)
+    width = max(len(line[0]) for line in lines)
     blocks = []
-    for line in cells:
-        title = f"{line[0]} · {line[1]} ({line[2]})"
-        body = [f"  {head:<38} {cell}" for head, cell in zip(heads[3:], line[3:]) if cell]
-        blocks.append("\n".join([title, *body]))
-    return "\n\n".join(blocks) if blocks else "no finished runs yet: `python -m kdlib study --preset quick` makes some"
+    for i, row in enumerate(rows, 1):
+        title = f"{row['preset']} · {label(row)}"
+        blocks.append("\n".join([title, *(f"  {line[0]:<{width}}  {line[i]}" for line in lines if line[i].strip("– /"))]))
+    return "\n\n".join(blocks)
 
 
-def as_markdown(rows: list[dict[str, Any]], columns: Sequence[str] = ()) -> str:
-    """The table as Markdown, for the book and the README; ``columns``: those whose headings begin so, all if empty."""
-    heads, cells = table(rows)
-    kept = [i for i, head in enumerate(heads) if not columns or head.startswith(tuple(columns))]
-    lines = [[line[i] for i in kept] for line in (heads, ["---"] * len(heads), *cells)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+def as_markdown(rows: list[dict[str, Any]], lines: Sequence[str] = ()) -> str:
+    """The table as Markdown, for the book and the README; ``lines``: those whose headings begin so, all if empty."""
+    heads, body = table(rows)
+    kept = [line for line in body if not lines or line[0].startswith(tuple(lines))]
+    return markdown_table(heads, kept)
+
+
+def markdown_table(heads: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    """Headings and lines as a Markdown table."""
+    return "\n".join("| " + " | ".join(line) + " |" for line in (heads, ["---"] * len(heads), *lines))
 
 
 def as_json(rows: list[dict[str, Any]]) -> str:

@@ -9,10 +9,8 @@ from kdlib.config import Preset
 from kdlib.figures import factor_figure, score_figure, style_figure
 from kdlib.paths import shown
 from kdlib.plotting import image_grid
-from kdlib.results import DISTANCES, HEADLINES, label, rows_of_preset, score, table
+from kdlib.results import DISTANCES, GUIDES, HEADLINES, LOWER_IS_BETTER, label, rows_of_preset, score, table
 from kdlib.runs import STUDENT, Run, find_run
-
-GUIDES = ("latent", "reference")
 
 
 def summary(run: Run) -> str:
@@ -47,7 +45,7 @@ def protocol_summary(name: str, metrics: dict[str, Any]) -> str:
         f"Feature network: {p['feature_network']['name']} ({p['feature_network']['dimension']} features). "
         f"Distances are to all {sum(p['train_counts'].values()):,} training pictures, domain by domain."
     )
-    return "\n\n".join([text, *(f":::{{warning}}\n{warning}\n:::" for warning in metrics["warnings"])])
+    return "\n\n".join([text, *(f"> **Caution.** {warning}." for warning in metrics["warnings"])])
 
 
 def frechet_key(metrics: dict[str, Any]) -> str:
@@ -84,28 +82,25 @@ def comparison_summary(preset: Preset, rows: list[dict[str, Any]]) -> str:
     return f"Preset `{preset.name}`: {len(rows)} evaluated runs, {own} of them made on this machine, {len(rows) - own} kept in git."
 
 
-def comparison_table(rows: list[dict[str, Any]]) -> HTML:
+def comparison_table(rows: list[dict[str, Any]]) -> Any:
     """The results table."""
-    heads, cells = table(rows)
-    frame = pd.DataFrame(cells, columns=heads).drop(columns=["preset"])
-    return HTML(frame.to_html(index=False, border=0))
+    heads, lines = table(rows)
+    return pd.DataFrame(lines, columns=heads).style.hide(axis="index")
 
 
 def distillation_table(rows: list[dict[str, Any]]) -> Any:
-    """Distilled minus alone, for every width and guide that has both."""
-    found = []
+    """Alone → distilled, for every width and guide that has both."""
     students = [r for r in rows if r["role"] == STUDENT]
+    columns: dict[str, list[str]] = {"": [f"{heading} ({'lower' if name in LOWER_IS_BETTER else 'higher'} is better)" for name, heading in HEADLINES]}
     for alone in (r for r in students if not r["distilled"]):
         for distilled in (r for r in students if r["distilled"] and r["alpha"] == alone["alpha"]):
             for guide in GUIDES:
-                row: dict[str, Any] = {"alpha": str(alone["alpha"]), "guide": guide}
-                for name, heading in HEADLINES:
-                    a, b = score(alone, guide, name), score(distilled, guide, name)
-                    if a is not None and b is not None:
-                        better = "lower" if name in ("frechet", "kernel", "leak_correlation") else "higher"
-                        row[f"{heading} ({better} is better)"] = f"{a:.3f} → {b:.3f}"
-                found.append(row)
-    return pd.DataFrame(found).style.hide(axis="index").format(na_rep="") if found else Markdown("No width has both kinds of student yet.")
+                pairs = [(score(alone, guide, name), score(distilled, guide, name)) for name, _ in HEADLINES]
+                columns[f"α = {alone['alpha']}, {guide}"] = [f"{a:.3f} → {b:.3f}" if None not in (a, b) else "" for a, b in pairs]
+    if len(columns) == 1:
+        return Markdown("No width has both kinds of student yet.")
+    frame = pd.DataFrame(columns)
+    return frame[(frame.iloc[:, 1:] != "").any(axis=1)].style.hide(axis="index")
 
 
 def factor_comparison(rows: list[dict[str, Any]]) -> Any:

@@ -39,7 +39,7 @@ settings = load_preset(preset, data_root=data_root, skip_bad=skip_bad)
 
 # %%
 dataset = session.open_data(settings)
-display(dataset.report.table())
+display(dataset.report.table().style.hide(axis="index"))
 Markdown(data_views.report_summary(dataset.report))
 
 # %% [markdown]

@@ -43,8 +43,9 @@ from kdlib.config import load_preset
 
 plotting.setup()
 overrides = dict(
-    data_root=data_root, teacher_iterations=teacher_iterations, batch_size=batch_size, seed=seed, device=device, threads=threads,
-    precision=precision, checkpoint_every=checkpoint_every, sample_every=sample_every, lambda_adv=lambda_adv,
+    data_root=data_root, teacher_iterations=teacher_iterations, batch_size=batch_size,
+    seed=seed, device=device, threads=threads, precision=precision,
+    checkpoint_every=checkpoint_every, sample_every=sample_every, lambda_adv=lambda_adv,
     lambda_r1=lambda_r1, lambda_sty=lambda_sty, lambda_ds=lambda_ds, lambda_cyc=lambda_cyc,
 )  # fmt: skip
 settings = load_preset(preset, **overrides)
@@ -69,9 +70,12 @@ figures.loss_figure(trained)
 # Rows: validation pictures. A good teacher keeps the pose of the row and takes species and colours from the column.
 
 # %%
-nets, dataset = trained.load_networks(), session.open_data(settings, progress=False)
+nets = trained.load_networks()
+dataset = session.open_data(settings, progress=False)
 shown = session.demonstration(settings, nets, dataset)
-plotting.image_grid(shown["latent"], shown["latent_columns"], caption="Latent-guided: two latents a domain")
+caption = "Latent-guided: two latents a domain"
+plotting.image_grid(shown["latent"], shown["latent_columns"], caption=caption)
 
 # %%
-plotting.image_grid(shown["reference"], shown["reference_columns"], caption="Reference-guided: references on top")
+caption = "Reference-guided: references on top"
+plotting.image_grid(shown["reference"], shown["reference_columns"], caption=caption)

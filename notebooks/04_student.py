@@ -53,13 +53,17 @@ from kdlib.config import load_preset
 
 plotting.setup()
 overrides = dict(
-    data_root=data_root, student_iterations=student_iterations, batch_size=batch_size, seed=seed, device=device, threads=threads,
-    precision=precision, checkpoint_every=checkpoint_every, sample_every=sample_every, lambda_adv=lambda_adv, lambda_r1=lambda_r1,
-    lambda_sty=lambda_sty, lambda_ds=lambda_ds, lambda_cyc=lambda_cyc, lambda_image_adv_latent=lambda_image_adv_latent,
-    lambda_image_adv_reference=lambda_image_adv_reference, lambda_style_adv_target=lambda_style_adv_target,
-    lambda_style_adv_source=lambda_style_adv_source, lambda_style_use_latent=lambda_style_use_latent,
-    lambda_style_use_reference=lambda_style_use_reference, lambda_source_latent=lambda_source_latent,
-    lambda_source_reference=lambda_source_reference,
+    data_root=data_root, student_iterations=student_iterations, batch_size=batch_size,
+    seed=seed, device=device, threads=threads, precision=precision,
+    checkpoint_every=checkpoint_every, sample_every=sample_every, lambda_adv=lambda_adv,
+    lambda_r1=lambda_r1, lambda_sty=lambda_sty, lambda_ds=lambda_ds, lambda_cyc=lambda_cyc,
+    lambda_image_adv_latent=lambda_image_adv_latent,
+    lambda_image_adv_reference=lambda_image_adv_reference,
+    lambda_style_adv_target=lambda_style_adv_target,
+    lambda_style_adv_source=lambda_style_adv_source,
+    lambda_style_use_latent=lambda_style_use_latent,
+    lambda_style_use_reference=lambda_style_use_reference,
+    lambda_source_latent=lambda_source_latent, lambda_source_reference=lambda_source_reference,
 )  # fmt: skip
 settings = load_preset(preset, **overrides)
 
@@ -84,11 +88,15 @@ figures.loss_figure(trained)
 # %%
 dataset = session.open_data(settings, progress=False)
 student = session.demonstration(settings, trained.load_networks(), dataset)
-plotting.image_grid(student["latent"], student["latent_columns"], caption="Student, latent-guided")
+caption = "Student, latent-guided"
+plotting.image_grid(student["latent"], student["latent_columns"], caption=caption)
 
 # %%
-plotting.image_grid(student["reference"], student["reference_columns"], caption="Student, reference-guided")
+caption = "Student, reference-guided"
+plotting.image_grid(student["reference"], student["reference_columns"], caption=caption)
 
 # %%
-teacher = session.demonstration(settings, session.find_run(settings.name, "teacher").load_networks(), dataset)
-plotting.image_grid(teacher["reference"], teacher["reference_columns"], caption="Teacher, reference-guided")
+teacher, _ = session.load_teacher(settings)
+shown = session.demonstration(settings, teacher, dataset)
+caption = "Teacher, reference-guided"
+plotting.image_grid(shown["reference"], shown["reference_columns"], caption=caption)

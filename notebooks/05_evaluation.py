@@ -36,8 +36,9 @@ from kdlib.config import load_preset
 
 plotting.setup()
 settings = load_preset(
-    preset, data_root=data_root, sources_per_domain=sources_per_domain, outputs_per_source=outputs_per_source,
-    evaluation_seed=evaluation_seed, feature_network=feature_network, device=device, threads=threads,
+    preset, data_root=data_root, sources_per_domain=sources_per_domain,
+    outputs_per_source=outputs_per_source, evaluation_seed=evaluation_seed,
+    feature_network=feature_network, device=device, threads=threads,
 )  # fmt: skip
 metrics = session.evaluate_run(settings, run)
 Markdown(run_views.protocol_summary(run, metrics))
@@ -57,7 +58,8 @@ run_views.score_table(metrics)
 # An average can hide a pair that fails.
 
 # %%
-figures.pair_figure(metrics, run_views.frechet_key(metrics), "Frechet distance to the target domain (lower is better)")
+title = "Frechet distance to the target domain (lower is better)"
+figures.pair_figure(metrics, run_views.frechet_key(metrics), title)
 
 # %% [markdown]
 # ## Content and style
@@ -73,7 +75,8 @@ run_views.factor_views(metrics)
 
 # %%
 dataset = session.open_data(settings, progress=False)
-shown = session.demonstration(settings, session.find_run(settings.name, run).load_networks(), dataset)
+nets = session.find_run(settings.name, run).load_networks()
+shown = session.demonstration(settings, nets, dataset)
 plotting.image_grid(shown["latent"], shown["latent_columns"], caption="Latent-guided")
 
 # %%

@@ -109,7 +109,7 @@ def test_results_table_text_and_json(folder, capsys):
     assert main(["results"]) == 0
     text = capsys.readouterr().out
     expected = f"{rows[0]['parameters'] / rows[1]['parameters']:.1f}x"
-    assert expected in text and "4.000 / 4.000" in text and "α = 8, distilled" in text
+    assert expected in text and "4.00 / 4.00" in text and "α = 8, distilled" in text
 
 
 def test_no_runs_says_what_to_do(folder, capsys):

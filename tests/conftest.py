@@ -1,0 +1,34 @@
+"""Fixtures shared by the tests of the book; `gpu` tests are skipped where there is no CUDA device."""
+
+from pathlib import Path
+
+import pytest
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    marked = [item for item in items if item.get_closest_marker("gpu")]
+    if not marked:
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        for item in marked:
+            item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+
+
+@pytest.fixture(scope="session")
+def sample_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the sources of the sample book, built once."""
+    from sample_book import write_sample
+
+    from kdlib.bookbuild import build_book
+
+    root = write_sample(tmp_path_factory.mktemp("sample") / "study")
+    build_book(root=root)
+    return root
+
+
+@pytest.fixture(scope="session")
+def sample_html(sample_root: Path) -> Path:
+    """The built sample book."""
+    return sample_root / "_build" / "html"
