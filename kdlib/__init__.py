@@ -1,0 +1,32 @@
+"""kdlib: compression of StarGAN-v2 by knowledge distillation.
+
+What is most often wanted is here under one name; everything else is imported from its module. Names are looked up on
+first use, so that ``import kdlib`` and the command line do not wait for PyTorch.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kdlib.errors import InputError
+    from kdlib.networks import build_networks
+    from kdlib.released import load_released, save_released
+
+__all__ = ["InputError", "build_networks", "load_released", "save_released"]
+
+_MODULES = {
+    "InputError": "kdlib.errors",
+    "build_networks": "kdlib.networks",
+    "load_released": "kdlib.released",
+    "save_released": "kdlib.released",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module 'kdlib' has no attribute {name!r}")
+    return getattr(importlib.import_module(_MODULES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])
