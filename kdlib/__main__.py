@@ -21,7 +21,7 @@ def parser() -> argparse.ArgumentParser:
     results.add_argument("--readme", action="store_true", help="write the table of the runs kept in git into README.md")
     keep = commands.add_parser("keep", help="copy a finished run's results to runs/reference, the runs that are kept in git")
     keep.add_argument("run", type=Path, help="a run folder, e.g. runs/quick/teacher")
-    keep.add_argument("--weights", action="store_true", help="its weights too")
+    keep.add_argument("--weights", action="store_true", help="its weights and executed notebooks too, for others to start from")
     return top
 
 

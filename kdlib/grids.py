@@ -47,6 +47,8 @@ def reference_guided(nets: Networks, sources: Tensor, references: Tensor, y: Ten
 def _rows(nets: Networks, sources: Tensor, styles: Tensor) -> list[list[np.ndarray]]:
     rows = []
     for source in sources:
+        masks = nets.masks(source[None])
+        masks = masks and tuple(m.expand(len(styles), *m.shape[1:]) for m in masks)
         x = source.expand(len(styles), *source.shape)
-        rows.append([*to_uint8(source[None]), *to_uint8(nets.generator(x, styles, nets.masks(x)))])
+        rows.append([*to_uint8(source[None]), *to_uint8(nets.generator(x, styles, masks))])
     return rows

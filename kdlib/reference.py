@@ -11,12 +11,13 @@ from kdlib.results import as_markdown, result_rows
 from kdlib.runs import Run, list_runs
 
 KEPT = ("settings.json", "environment.json", "finished.json", "metrics.json", "log.jsonl", "timing.jsonl")
-LARGEST = 4 * 2**20  # bytes of a single file that goes to git
+SHIPPED = ("weights.safetensors", "*.ipynb")  # besides, of a run that others start from
+LARGEST = 8 * 2**20  # bytes of a single file that goes to git
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 
 
 def keep(path: Path, weights: bool = False) -> str:
-    """Copy a finished run's text, notebooks and last samples (and its weights, if asked) to runs/reference/<preset>/<name>.
+    """Copy a finished run's text and last samples to runs/reference/<preset>/<name>; ``weights``: its weights and notebooks too.
 
     Returns where it went. Raises `InputError` if the run is not finished, has no scores, saw pictures that may not be
     passed on (a folder data set), or has a file too large for git.
@@ -27,7 +28,7 @@ def keep(path: Path, weights: bool = False) -> str:
     settings = run.settings()
     if settings.preset.data.source != "critters" or settings.preset.name not in preset_names():
         raise InputError(f"{shown(run.path)}: only runs of shipped presets on Critters are kept; others may hold pictures that are not ours")
-    names = [*KEPT, *(["weights.safetensors"] if weights else []), *(p.name for p in run.path.glob("*.ipynb"))]
+    names = [*KEPT, *(p.name for pattern in SHIPPED if weights for p in sorted(run.path.glob(pattern)))]
     last = f"{run.json('finished.json')['step']:07d}"
     names += [f"samples/{guide}_{last}.png" for guide in ("latent", "reference")]
     for name in names:

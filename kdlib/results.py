@@ -53,12 +53,11 @@ def result_rows(runs: Iterable[Run] | None = None) -> list[dict[str, Any]]:
 
 
 def rows_of_preset(preset: str) -> list[dict[str, Any]]:
-    """Result rows of a preset: the reader's own runs, and shipped ones where the reader has none of that name."""
+    """Result rows of a preset's evaluated runs: the reader's own, and shipped ones where the reader has none of that name."""
     own = list_runs(runs_folder() / preset)
     names = {run.name for run in own if run.finished}
-    shipped = [run for run in list_runs(reference_folder() / preset) if run.name not in names]
-    rows = result_rows([*own, *shipped])
-    rows = [r for r in rows if "parameters" in r]
+    shipped = [run for run in list_runs(reference_folder() / preset) if run.name not in names and run.weights.is_file()]
+    rows = [r for r in result_rows([*own, *shipped]) if "parameters" in r]
     return sorted(rows, key=lambda r: (r["role"] == STUDENT, r["alpha"] if r["role"] == STUDENT else 0, r["distilled"]))
 
 

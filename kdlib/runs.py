@@ -180,10 +180,10 @@ def open_run(path: Path, settings: RunSettings) -> Run:
 
 
 def find_run(preset: str, name: str) -> Run:
-    """The finished run of that name: the reader's own under runs/, else the one kept in git. Raises `InputError`."""
+    """The finished run of that name: the reader's own under runs/, else one kept in git with its weights. Raises `InputError`."""
     folders = [runs_folder() / preset / name, reference_folder() / preset / name]
     for folder in folders:
-        if Run(folder).finished:
+        if Run(folder).finished and Run(folder).weights.is_file():
             return Run(folder)
     looked = " nor ".join(shown(folder) for folder in folders)
     raise InputError(f"no finished run {name!r} of preset {preset!r}: neither {looked}; `python -m kdlib study --preset {preset}` makes it")

@@ -23,6 +23,7 @@ from kdlib.checkpoints import write_text
 from kdlib.config import Preset, load_preset
 from kdlib.errors import InputError
 from kdlib.paths import REPOSITORY, reference_folder, runs_folder, shown
+from kdlib.progress import progress_bar
 from kdlib.runs import STUDENT, TEACHER, find_run, run_name
 
 LEDGER = "study.json"  # fingerprints of the jobs done, in the preset's folder
@@ -54,7 +55,8 @@ def study_jobs(preset: Preset, preset_argument: str) -> list[Job]:
     jobs = [Job("data", "01_data", "data", given), Job("architecture", "02_architecture", "architecture", given)]
     students = [(alpha, distill) for alpha in preset.study.alphas for distill in (True, False)]
     jobs.append(Job("teacher", "03_teacher", TEACHER, given, ("data",)))
-    for alpha, distill in students:
+    # The longest training first: where several run side by side, the last lane ends earlier.
+    for alpha, distill in sorted(students, key=lambda s: (s[1], s[0]), reverse=True):
         name = run_name(STUDENT, alpha, distill)
         jobs.append(Job(name, "04_student", name, {**given, "alpha": alpha, "distill": distill}, ("teacher",)))
     for name in (TEACHER, *(run_name(STUDENT, *s) for s in students)):
@@ -83,8 +85,9 @@ def run_study(preset_argument: str, lanes: int = 0, progress: bool = True) -> in
     failed: dict[str, Path] = {}
     running: list[_Running] = []
     environment = _environment(max(1, cores // lanes))
+    shown_at = 0.0
     print(f"study {preset.name}: {len(waiting)} of {len(jobs)} notebooks to run, {lanes} at a time", file=sys.stderr)
-    bar = tqdm(total=len(jobs), initial=len(done), desc=f"study {preset.name}", unit="notebook", disable=not progress, mininterval=10)
+    bar = progress_bar(total=len(jobs), initial=len(done), desc=f"study {preset.name}", unit="notebook", disable=not progress)
     try:
         while waiting or running:
             for job in [j for j in waiting if done.issuperset(j.needs)][: lanes - len(running)]:
@@ -109,8 +112,9 @@ def run_study(preset_argument: str, lanes: int = 0, progress: bool = True) -> in
                 waiting.remove(job)
                 failed[job.name] = failed[next(n for n in job.needs if n in failed)]
                 bar.update()
-            bar.set_postfix_str(_watch(running, folder), refresh=False)
-            bar.update(0)
+            if time.perf_counter() - shown_at > (1.0 if sys.stderr.isatty() else 30.0):
+                bar.set_postfix_str(_watch(running, folder))
+                shown_at = time.perf_counter()
     finally:
         for item in running:  # the reader pressed Ctrl-C: what runs can be resumed by the same command
             item.process.terminate()
