@@ -1,6 +1,7 @@
 """Command line: ``python -m kdlib study | results | keep``."""
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.command == "study":
             from kdlib.study import run_study
 
+            signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the notebooks under way are ended too
             return 1 if run_study(options.preset, options.lanes) else 0
         if options.command == "keep":
             from kdlib.reference import keep

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -72,10 +73,21 @@ def flatten(value, tensors, rest):
 
 
 @pytest.fixture(scope="module")
-def unbroken(dataset, tmp_path_factory):
+def unbroken_run(dataset, tmp_path_factory):
+    """A distilled student trained without a stop."""
     run = open_run(tmp_path_factory.mktemp("unbroken") / "run", settings(dataset))
-    train(run, settings(dataset), dataset, teacher(dataset), progress=False)
-    return fingerprint(run)
+    return train(run, settings(dataset), dataset, teacher(dataset), progress=False)
+
+
+@pytest.fixture(scope="module")
+def unbroken(unbroken_run):
+    return fingerprint(unbroken_run)
+
+
+@pytest.fixture
+def finished_run(unbroken_run, tmp_path):
+    """A copy of it, to spoil."""
+    return Run(Path(shutil.copytree(unbroken_run.path, tmp_path / "run")))
 
 
 SCRIPT = textwrap.dedent("""
@@ -112,10 +124,9 @@ def test_killed_at_any_moment_and_resumed_is_bit_identical(dataset, unbroken, tm
 
 
 @pytest.mark.parametrize("forget", ["optimizers", "average", "step", "nothing"])
-def test_negative_control(dataset, unbroken, tmp_path, forget):
+def test_negative_control(dataset, unbroken, finished_run, forget):
     """A checkpoint that forgets a part of the state gives other bits, so the test above can fail; a whole one does not."""
-    run = open_run(tmp_path / "run", settings(dataset))
-    train(run, settings(dataset), dataset, teacher(dataset), progress=False)
+    run = finished_run
     first, last = checkpoints_of(run)
     last.unlink()
     run.weights.unlink()
@@ -140,16 +151,15 @@ def test_negative_control(dataset, unbroken, tmp_path, forget):
     }[forget]
 
 
-def test_a_finished_run_is_not_redone(dataset, tmp_path):
-    run = open_run(tmp_path / "run", settings(dataset, False))
-    train(run, settings(dataset, False), dataset, progress=False)
+def test_a_finished_run_is_not_redone(dataset, finished_run):
+    run = finished_run
     before = {p: p.stat().st_mtime_ns for p in run.path.rglob("*") if p.is_file()}
-    train(open_run(run.path, settings(dataset, False)), settings(dataset, False), dataset, progress=False)
+    train(open_run(run.path, settings(dataset)), settings(dataset), dataset, teacher(dataset), progress=False)
     assert {p: p.stat().st_mtime_ns for p in run.path.rglob("*") if p.is_file()} == before
 
 
-def test_other_settings_are_refused_with_the_differences(dataset, tmp_path):
-    run = open_run(tmp_path / "run", settings(dataset))
+def test_other_settings_are_refused_with_the_differences(dataset, finished_run):
+    run = finished_run
     with pytest.raises(InputError) as caught:
         open_run(run.path, settings(dataset, lambda_cyc=0.5, batch_size=3))
     assert "losses.lambda_cyc: 1.0 in the run folder, 0.5 asked for" in str(caught.value)
@@ -180,11 +190,9 @@ def test_non_finite_loss_leaves_the_last_checkpoint(dataset, tmp_path, monkeypat
     assert run.finished
 
 
-def test_full_disk_leaves_the_last_checkpoint(dataset, tmp_path):
+def test_full_disk_leaves_the_last_checkpoint(finished_run):
     """A file-size limit makes writes fail half-way, as a full disk does."""
-    run = open_run(tmp_path / "run", settings(dataset, False, student_iterations=2))
-    train(run, settings(dataset, False, student_iterations=2), dataset, progress=False)
-    whole = checkpoints_of(run)[-1]
+    older, whole = checkpoints_of(finished_run)
     content, size = whole.read_bytes(), whole.stat().st_size
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
@@ -192,16 +200,15 @@ def test_full_disk_leaves_the_last_checkpoint(dataset, tmp_path):
         with pytest.raises(OSError):
             save_checkpoint(whole, {"networks": {"w": torch.zeros(size // 4)}})
         with pytest.raises(OSError):
-            save_checkpoint(whole.with_name("step_0000004.pt"), {"networks": {"w": torch.zeros(size // 4)}})
+            save_checkpoint(whole.with_name("step_0000008.pt"), {"networks": {"w": torch.zeros(size // 4)}})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert whole.read_bytes() == content
-    assert [p.name for p in run.checkpoint_folder.iterdir()] == [whole.name]  # no half file, no temporary one
+    assert sorted(finished_run.checkpoint_folder.iterdir()) == [older, whole]  # no half file, no temporary one
 
 
-def test_the_log_holds_no_clock(dataset, tmp_path):
-    run = open_run(tmp_path / "run", settings(dataset, False))
-    train(run, settings(dataset, False), dataset, progress=False)
+def test_the_log_holds_no_clock(finished_run):
+    run = finished_run
     rows = [json.loads(line) for line in (run.path / "log.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [3, 6, 7]
     assert all(name == "step" or name == "lambda_ds" or "/" in name for row in rows for name in row)
