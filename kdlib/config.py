@@ -46,6 +46,7 @@ class TrainingSettings:
     batch_size: int = 8
     seed: int = 777
     learning_rate: float = 1e-4  # G, E, D, D^s
+    student_learning_rate: float = 0.0  # the same of a student; 0: as its teacher's, which is the thesis's choice
     mapping_learning_rate: float = 1e-6  # F without distillation (the thesis's scan is ambiguous, its code says 1e-6)
     mapping_learning_rate_distilled: float = 1e-4  # F with distillation
     beta1: float = 0.0

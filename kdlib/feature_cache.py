@@ -89,7 +89,7 @@ def real_features(
     collector = FeatureCollector(network.dimension, keep)
     starts = range(0, count, batch_size)
     with torch.no_grad():
-        for start in progress_bar(starts, desc=f"real {split.domains[domain]}", leave=False, disable=not progress):
+        for start in progress_bar(starts, desc=f"real {split.domains[domain]}", leave=False, delay=5, disable=not progress):
             collector.add(network(to_float(images[start : start + batch_size]).to(device)))
     result = collector.result()
     if path is not None:

@@ -56,7 +56,8 @@ def template() -> go.layout.Template:
         ),
         data=dict(
             scatter=[dict(line=dict(width=2.2), marker=dict(size=8))],
-            heatmap=[dict(colorbar=dict(outlinewidth=0, thickness=12))],
+            # layout.colorscale alone does not reach heatmaps
+            heatmap=[dict(colorscale=SEQUENTIAL, colorbar=dict(outlinewidth=0, thickness=12))],
         ),
     )
 

@@ -129,7 +129,8 @@ def _start(job: Job, folder: Path, environment: dict[str, str]) -> _Running:
     output = folder / job.run / f"{job.notebook}.ipynb"
     output.parent.mkdir(parents=True, exist_ok=True)
     log = output.with_suffix(".log")
-    command = [sys.executable, "-m", "papermill", f"notebooks/{job.notebook}.py", str(output), "--no-progress-bar", "--log-level", "WARNING"]
+    # The relative path: papermill writes it into the notebook, which may be passed on.
+    command = [sys.executable, "-m", "papermill", f"notebooks/{job.notebook}.py", shown(output), "--no-progress-bar", "--log-level", "WARNING"]
     for name, value in job.parameters.items():
         command += ["-p", name, str(value)]
     with open(log, "w", encoding="utf-8") as stream:

@@ -56,11 +56,12 @@ def make_learner(
             getattr(teacher, name).eval().requires_grad_(False)
     for _, network in nets.modules():
         network.to(memory_format=torch.channels_last)  # a fifth to a third faster on CPUs: no reordering around small convolutions
+    rate = (training.student_learning_rate if nets.arch.student else 0.0) or training.learning_rate
     f_rate = training.mapping_learning_rate if teacher is None else training.mapping_learning_rate_distilled
     optimizers = {
         name: torch.optim.Adam(
             network.parameters(),
-            lr=f_rate if name == "mapping_network" else training.learning_rate,
+            lr=f_rate if name == "mapping_network" else rate,
             betas=(training.beta1, training.beta2),
             weight_decay=training.weight_decay,
             fused=True,

@@ -61,6 +61,12 @@ The adversarial objective of student and teacher, with $\\alpha$ the cap on ever
   + \\lambda_{cyc} \\lVert x - G_S(G_S(x, s), E_T(x)) \\rVert_1
 ```
 
+\\begin{align}
+\\mathcal{L}^1_{G_S, D} &= \\mathbb{E}_{x, z}\\left[\\log D_S\\big(G_T(x, F_T(z))\\big)\\right]
+  + \\mathbb{E}_{x, z}\\left[\\log\\big(1 - D_S(G_S(x, s))\\big)\\right] \\tag{31} \\\\
+\\mathcal{L}^2_{G_S, D} &= 0 \\tag{32}
+\\end{align}
+
 ## A list
 
 1. `kdlib.losses.student_adversarial_objective_of_the_image_discriminator_with_a_long_name`

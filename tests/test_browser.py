@@ -50,7 +50,7 @@ LEGIBILITY = """
     if (e.closest("script, style, noscript, mjx-container, .visually-hidden")) continue;
     const style = getComputedStyle(e);
     const svg = e instanceof SVGElement;
-    if (svg && !e.closest(".kdplot")) continue; // drawings bring their own ground
+    if (svg && (!e.closest(".kdplot") || e.closest(".plot"))) continue; // drawings, and marks of a plot, bring their ground
     const text = channels(svg ? style.fill : style.color);
     const ground = groundOf(svg ? e.closest(".kdplot") : e);
     const [low, high] = [luminance(over(text, ground)), luminance(ground)].sort((a, b) => a - b);
@@ -69,6 +69,8 @@ FIGURES_FIT = """
   (svg) => svg.getBoundingClientRect().right <= window.innerWidth + 0.5,
 )
 """
+
+LOST_LEFT = "[...document.querySelectorAll('mjx-container > svg')].filter((svg) => svg.getBoundingClientRect().left < 0).length"
 
 
 @dataclass
@@ -171,10 +173,12 @@ def test_every_page_is_drawn_and_legible_on_a_desk_and_fits_a_phone(visit, book,
             assert page.locator(".bd-article .math mjx-container").count() >= page.locator(".bd-article .math").count(), name
             assert page.locator("mjx-merror, [data-mjx-error]").count() == 0, name
         assert sideways(page) <= 0, name
+        page.add_style_tag(content="* { transition: none !important }")  # no colour on its way from one theme to the other
         assert page.evaluate(LEGIBILITY, TEXT_CONTRAST) == [], f"{name}, {theme}"
         page.set_viewport_size({"width": PHONE[0], "height": PHONE[1]})
         page.wait_for_function(FIGURES_FIT)
         assert sideways(page) <= 0, f"{name} is wider than a phone"
+        assert page.evaluate(LOST_LEFT) == 0, f"{name}: an equation begins left of the page, where no scrolling reaches"
         page.close()
     assert figures > 0, "no page of the book has a figure"
 
