@@ -117,7 +117,9 @@ def tradeoff_figure(rows: list[dict[str, Any]], name: str = "frechet", title: st
                 marker={"color": PALETTE[i], "symbol": SYMBOLS[i], "size": 11}, line={"color": PALETTE[i], "dash": DASHES[i]},
                 hovertemplate="%{text}: %{y:.3f}, %{x:,} weights<extra></extra>", row=1, col=column,
             )  # fmt: skip
-    figure.update_xaxes(title_text="weights of G, E and F", type="log")
+    sizes = sorted({r["parameters"] for r in rows if r.get("parameters")})
+    ticks = [f"{n / 1e6:.2f} M" if n >= 1e6 else f"{n / 1e3:.0f} k" for n in sizes]
+    figure.update_xaxes(title_text="weights of G, E and F", type="log", tickvals=sizes, ticktext=ticks)
     figure.update_layout(title=title, height=430, margin_b=110, legend={"y": -0.28, "yanchor": "top"})
     return figure
 

@@ -22,7 +22,6 @@ def summary(run: Run) -> str:
         what += "distilled from the teacher" if settings.distill else "trained without distillation"
     last = starts[-1]
     rows = {
-        "run folder": f"`{shown(run.path)}`",
         "what": what,
         "iterations": f"{finished['step']:,} of batch {settings.preset.training.batch_size}",
         "time": f"{finished['seconds'] / 60:.1f} min, {finished['seconds_per_iteration']:.3f} s an iteration",
@@ -33,7 +32,7 @@ def summary(run: Run) -> str:
         "seed": settings.preset.training.seed,
         "commit": f"`{last['commit'][:10]}`" + (" with changes" if last["commit"].endswith("+changes") else ""),
     }
-    return "\n".join(["| | |", "|---|---|", *(f"| {k} | {v} |" for k, v in rows.items())])
+    return "\n".join([f"| run folder | `{shown(run.path)}` |", "|---|---|", *(f"| {k} | {v} |" for k, v in rows.items())])
 
 
 def protocol_summary(name: str, metrics: dict[str, Any]) -> str:

@@ -168,7 +168,7 @@ def open_run(path: Path, settings: RunSettings) -> Run:
     """The run folder at ``path``, made if need be. Raises `InputError` listing the differences if it holds another run."""
     run = Run(Path(path))
     if (run.path / "settings.json").is_file():
-        differing = differences(_binding(run.json("settings.json")), _binding(settings.as_dict()))
+        differing = differences(_binding(run.settings().as_dict()), _binding(settings.as_dict()))
         if differing:
             raise InputError(
                 f"{shown(run.path)} holds a run with other settings; remove the folder or give another name:\n  "
