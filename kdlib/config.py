@@ -108,6 +108,7 @@ class MachineSettings:
 
     device: str = "auto"  # "auto": cuda, else mps, else cpu
     threads: int = 0  # 0: PyTorch's choice
+    landmarks: str = ""  # where w_hpf > 0: file of the face-landmark network (wing.ckpt), relative paths from the repository root
 
 
 @dataclass(frozen=True)

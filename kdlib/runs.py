@@ -28,7 +28,8 @@ from kdlib.checkpoints import load_weights, read_weights, write_text
 from kdlib.config import Preset, preset_from_dict
 from kdlib.errors import InputError
 from kdlib.networks import Networks, build_networks
-from kdlib.paths import REPOSITORY, reference_folder, runs_folder, shown
+from kdlib.paths import REPOSITORY, from_repository, reference_folder, runs_folder, shown
+from kdlib.released import load_landmarks
 
 TEACHER, STUDENT = "teacher", "student"
 # What decides how a run ends. Evaluation, the study's grid and the machine do not: they may change under a run.
@@ -64,12 +65,20 @@ class RunSettings:
         return {**own, "data_hash": self.data_hash, "teacher_hash": self.teacher_hash, "preset": self.preset.as_dict()}
 
     def build(self, seed: int | None = None) -> Networks:
-        """The networks these settings describe, freshly initialised."""
+        """The networks these settings describe, freshly initialised, with face masks where they have the high-pass skip.
+
+        Raises `InputError` where those masks are needed and the landmark network's file is not named.
+        """
         n, size = self.preset.networks, self.preset.data.image_size
-        return build_networks(
+        nets = build_networks(
             self.alpha, len(self.domains), self.role == STUDENT, n.w_hpf, size,
             base_width=n.base_width or None, style_dim=n.style_dim, latent_dim=n.latent_dim, seed=seed,
         )  # fmt: skip
+        if n.w_hpf > 0:
+            if not self.preset.machine.landmarks:
+                raise InputError(f"w_hpf = {n.w_hpf}: needs face masks; name the landmark network's file, -p landmarks wing.ckpt")
+            nets.landmarks = load_landmarks(from_repository(self.preset.machine.landmarks))
+        return nets
 
 
 def run_name(role: str, alpha: int, distill: bool) -> str:
@@ -130,7 +139,7 @@ class Run:
     def load_networks(self, device: torch.device | str = "cpu") -> Networks:
         """G, E and F of a finished run, in eval mode."""
         nets = self.settings().build(seed=0)
-        nets = Networks(nets.arch, *(getattr(nets, name) for name in Networks.TRANSLATING))
+        nets = Networks(nets.arch, *(getattr(nets, name) for name in Networks.TRANSLATING), landmarks=nets.landmarks)
         load_weights(self.weights, dict(nets.modules()))
         for _, module in nets.modules():
             module.eval().requires_grad_(False)

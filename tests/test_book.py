@@ -75,7 +75,7 @@ def test_bibliography_entries_are_complete():
         assert entry.persons["author"], key
         assert re.match(r"[a-z]+(\d{4})[a-z0-9]+$", key)[1] == entry.fields["year"], key
         if entry.type == "misc":
-            assert {"eprint", "url"} & set(entry.fields), key
+            assert {"eprint", "url", "howpublished"} & set(entry.fields), key
 
 
 # ---- the table of contents of a preset

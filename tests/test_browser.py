@@ -50,7 +50,7 @@ LEGIBILITY = """
     if (e.closest("script, style, noscript, mjx-container, .visually-hidden")) continue;
     const style = getComputedStyle(e);
     const svg = e instanceof SVGElement;
-    if (svg && (!e.closest(".kdplot") || e.closest(".plot"))) continue; // drawings, and marks of a plot, bring their ground
+    if (svg && (!e.closest(".kdplot") || e.closest(".mlayer"))) continue; // drawings, and marks of a plot, bring their ground
     const text = channels(svg ? style.fill : style.color);
     const ground = groundOf(svg ? e.closest(".kdplot") : e);
     const [low, high] = [luminance(over(text, ground)), luminance(ground)].sort((a, b) => a - b);

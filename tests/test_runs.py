@@ -75,6 +75,7 @@ def test_other_architecture_is_refused_with_a_list(folder):
     assert "should be" in str(caught.value) and "alpha8" in str(caught.value)
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 def test_only_plain_checkpoints_are_loaded(tmp_path):
     """Code in a pickle must not run; every other kind of file is refused by name."""
     marker = tmp_path / "ran"
