@@ -31,13 +31,13 @@ test-slow: environment ## the tests that train or execute something
 	@$(BIN)/python -m pytest -m "slow and not browser and not gpu" $(ARGS)
 
 test-browser: environment ## the book in Chromium: a sample, and _build/html if there is one
-	@$(BIN)/python -m pytest -m browser $(ARGS)
+	@$(BIN)/python -m pytest tests/test_browser.py -m browser $(ARGS)
 
 test-gpu: environment ## the tests that need a CUDA device
 	@$(BIN)/python -m pytest -m gpu $(ARGS)
 
 lab: environment ## JupyterLab on notebooks/ (a double click on a .py opens a notebook)
-	@$(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks
+	@$(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks $(ARGS)
 
 lock: environment ## write requirements.lock anew: the newest versions that pyproject.toml allows
 	@trap 'rm -f uv.lock' EXIT; rm -f uv.lock; \
@@ -49,6 +49,7 @@ clean: ## remove the built book and caches (.venv and runs/ stay)
 	@find kdlib notebooks tests -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf
 
 environment: $(MADE) ## make or update .venv
+	@:
 
 # The lock names the version of uv, too. uv is much faster than pip, and compiling the packages once spares every later start of a
 # notebook's kernel from doing it.

@@ -101,7 +101,9 @@ def build_book(preset: str = TOC_PRESET, *, root: Path = REPOSITORY, force: bool
     name, alphas = _name_and_alphas(preset)
     toc = book_toc(yaml.safe_load((root / "_toc.yml").read_text(encoding="utf-8")), name, alphas, root)
     copy_plotly(root / "book" / "_static")
-    if root == REPOSITORY:  # the numbers in the prose come from the run folders
+    if root == REPOSITORY:  # the numbers in the prose come from the run folders, the same as the notebooks
+        if runs_folder() != root / "runs":
+            raise InputError(f"KDLIB_RUNS is set, but a book is made of {root / 'runs'} only: unset it")
         write_fragments(name)
 
     build = root / "_build"

@@ -1,12 +1,13 @@
 """Settings of a study: frozen dataclasses filled from one preset file (kdlib/presets/*.toml), strictly.
 
 Every number of a study stands in its preset. A name that no dataclass knows, a value of the wrong type or out of range
-is an error; nothing is guessed. Names are unique over all sections, so that ``-p lambda_ds 0`` on a notebook's command
-line says everything: `load_preset(name, lambda_ds=0)`.
+is an error; nothing is guessed. Names are unique over all sections, so that ``-p lambda_ds 0`` says everything on the
+command line of a notebook that has it among its parameters: `load_preset(name, lambda_ds=0)`.
 """
 
 import dataclasses
 import json
+import re
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from kdlib.errors import InputError
 from kdlib.networks import Architecture
+from kdlib.paths import from_repository
 
 PRESET_FOLDER = Path(__file__).parent / "presets"
 
@@ -170,6 +172,10 @@ def _check_ranges(preset: Preset) -> None:
         raise InputError("outputs_per_source: diversity needs at least 2 outputs a source")
     if not preset.study.alphas or min(preset.study.alphas) < 1:
         raise InputError(f"alphas = {list(preset.study.alphas)}: needs at least one width, each at least 1")
+    if not isinstance(preset.name, str) or not re.fullmatch(r"[\w.-]+", preset.name) or preset.name == "reference":
+        raise InputError(f"preset name {preset.name!r}: it names a folder under runs/; use letters, digits, '.', '_', '-', not 'reference'")
+    if preset.data.source == "folder" and preset.evaluation.feature_network == "factor_network":
+        raise InputError("feature_network = 'factor_network': it knows Critters only; for pictures of a folder use 'squeezenet'")
     if preset.data.source == "folder" and not preset.data.data_root:
         raise InputError("data_root is empty: give the folder that holds train/ and val/, e.g. -p data_root /data/afhq")
 
@@ -187,6 +193,8 @@ def _coerce(name: str, value: Any, kind: type) -> Any:
 
 
 def _build(kind: type, values: dict[str, Any], where: str) -> Any:
+    if not isinstance(values, dict):
+        raise InputError(f"{where}: must be a section of settings, not {values!r}")
     hints = get_type_hints(kind)
     unknown = sorted(set(values) - set(hints))
     if unknown:
@@ -217,7 +225,9 @@ def load_preset(name: str | Path, **overrides: Any) -> Preset:
     An override of None leaves the preset's value, so that notebook parameters can default to None. Raises `InputError`
     for an unknown preset or setting, a wrong type, or a value out of range.
     """
-    path = Path(name) if str(name).endswith(".toml") else PRESET_FOLDER / f"{name}.toml"
+    path = PRESET_FOLDER / f"{name}.toml"
+    if str(name).endswith(".toml"):
+        path = Path(name) if Path(name).is_file() else from_repository(name)
     if not path.is_file():
         raise InputError(f"preset {str(name)!r}: no such preset; shipped: {', '.join(preset_names())}; or give a .toml file")
     try:

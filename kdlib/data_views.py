@@ -33,7 +33,7 @@ def report_summary(report: DataReport) -> str:
     """One Markdown paragraph: where the data lie, what was left out, what to know."""
     count = sum(not p.reason for p in report.pictures)
     lines = [f"{count:,} readable pictures in `{shown(report.root)}`, {len(report.bad)} unreadable, {len(report.ignored)} other files."]
-    lines += [f"Left out: `{shown(p.path)}` ({p.reason})." for p in report.bad[:20]]
+    lines += [f"- **Problem.** {problem.replace(str(report.root), shown(report.root))}" for problem in report.problems]
     lines += [warning.replace(f"{report.root}/", "") for warning in report.warnings]
     return "\n\n".join(lines)
 

@@ -74,6 +74,7 @@ def real_features(
         "domain": split.domains[domain],
         "network": network.name,
         "weights": network.weights_sha256,
+        "preprocessing": network.preprocessing,
         "image_size": split.image_size,
         "kernel_samples": kernel_samples,
     }

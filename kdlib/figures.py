@@ -7,7 +7,7 @@ from plotly.subplots import make_subplots
 
 from kdlib.critters import CONTENT_FACTORS
 from kdlib.plotting import DASHES, NEUTRAL, PALETTE, SYMBOLS
-from kdlib.results import label, score
+from kdlib.results import HEADLINES, label, score
 from kdlib.runs import STUDENT, Run
 
 LOSS_PANELS = (
@@ -100,7 +100,7 @@ def pair_figure(metrics: dict[str, Any], name: str, title: str) -> go.Figure:
     return figure
 
 
-def tradeoff_figure(rows: list[dict[str, Any]], name: str = "frechet", title: str = "Frechet distance (lower is better)") -> go.Figure:
+def tradeoff_figure(rows: list[dict[str, Any]], name: str = "frechet") -> go.Figure:
     """Parameters against a score: teacher, students with and without distillation; latent- and reference-guided panels."""
     figure = make_subplots(1, 2, subplot_titles=("latent-guided", "reference-guided"), shared_yaxes=True)
     kinds = (
@@ -117,6 +117,8 @@ def tradeoff_figure(rows: list[dict[str, Any]], name: str = "frechet", title: st
                 marker={"color": PALETTE[i], "symbol": SYMBOLS[i], "size": 11}, line={"color": PALETTE[i], "dash": DASHES[i]},
                 hovertemplate="%{text}: %{y:.3f}, %{x:,} weights<extra></extra>", row=1, col=column,
             )  # fmt: skip
+    networks = " and ".join(sorted({r["feature_network"].replace("_", " ") for r in rows if "feature_network" in r}))
+    title = f"{dict(HEADLINES)[name]}, features of the {networks}"
     sizes = sorted({r["parameters"] for r in rows if r.get("parameters")})
     ticks = [f"{n / 1e6:.2f} M" if n >= 1e6 else f"{n / 1e3:.0f} k" for n in sizes]
     figure.update_xaxes(title_text="weights of G, E and F", type="log", tickvals=sizes, ticktext=ticks)

@@ -1,10 +1,14 @@
 """Grids of translations: sources down the side, styles along the top (the form of the thesis's Figs 5.3 to 5.10)."""
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
+from kdlib.data import Dataset, step_rng
+from kdlib.images import to_float
 from kdlib.networks import Networks
 from kdlib.protocol import to_8_bits
 
@@ -42,6 +46,33 @@ def reference_guided(nets: Networks, sources: Tensor, references: Tensor, y: Ten
     """A first row of references, then a row a source. references [M 3 H W] of domains y [M]."""
     head = [None, *to_uint8(references)]
     return [head, *_rows(nets, sources, nets.style_encoder(references, y))]
+
+
+class Demonstration(NamedTuple):
+    """Rows of cells [H W 3] with the columns' headings, latent- and reference-guided."""
+
+    latent: list[list[np.ndarray]]
+    latent_columns: list[str]
+    reference: list[list[np.ndarray | None]]
+    reference_columns: list[str]
+
+
+def demonstration(nets: Networks, dataset: Dataset, device: torch.device | str = "cpu", sources: int = 2) -> Demonstration:
+    """The first ``sources`` val pictures of every domain in two latents and two references of every domain.
+
+    References are the val pictures after the sources, or the first ones where there are no more.
+    """
+    pictures = [to_float(dataset.val.images(d)[: sources + 2]).to(device) for d in range(len(dataset.domains))]
+    references = [p[sources:] if len(p) > sources else p[:1] for p in pictures]
+    y = torch.tensor([d for d, r in enumerate(references) for _ in r], device=device)
+    z = torch.from_numpy(step_rng(0, 0, "demonstration").standard_normal((2, nets.arch.latent_dim), dtype=np.float32))
+    x = torch.cat([p[:sources] for p in pictures])
+    return Demonstration(
+        latent_guided(nets, x, z.to(device)),
+        ["source", *(name for name in dataset.domains for _ in z)],
+        reference_guided(nets, x, torch.cat(references), y),
+        ["", *(dataset.domains[d] for d in y.tolist())],
+    )
 
 
 def _rows(nets: Networks, sources: Tensor, styles: Tensor) -> list[list[np.ndarray]]:

@@ -1,7 +1,7 @@
 """Where things lie: run folders, data drawn by code, downloaded or local weights.
 
-Everything stands under the repository unless an environment variable says otherwise, so that notebooks find it from
-whatever folder they are started in.
+Everything stands under the repository unless an environment variable says otherwise, and relative paths start there, so
+that notebooks find it from whatever folder they are started in.
 """
 
 import os
@@ -12,7 +12,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 def runs_folder() -> Path:
     """Run folders: $KDLIB_RUNS, else runs/ in the repository."""
-    return Path(os.environ.get("KDLIB_RUNS") or REPOSITORY / "runs")
+    return from_repository(os.environ.get("KDLIB_RUNS") or "runs")
 
 
 def reference_folder() -> Path:
@@ -22,12 +22,12 @@ def reference_folder() -> Path:
 
 def data_folder() -> Path:
     """Data drawn by code: $KDLIB_DATA, else data/ in the repository."""
-    return Path(os.environ.get("KDLIB_DATA") or REPOSITORY / "data")
+    return from_repository(os.environ.get("KDLIB_DATA") or "data")
 
 
 def cache_folder() -> Path:
     """Cached statistics of real pictures: $KDLIB_CACHE, else cache/ beside the drawn data."""
-    return Path(os.environ.get("KDLIB_CACHE") or data_folder() / "cache")
+    return from_repository(os.environ.get("KDLIB_CACHE") or data_folder() / "cache")
 
 
 def from_repository(path: str | Path) -> Path:

@@ -1,9 +1,10 @@
 """Runs kept in git: copies of a run's small files under runs/reference, and the README's table made from them."""
 
+import json
 import shutil
 from pathlib import Path
 
-from kdlib.checkpoints import write_text
+from kdlib.checkpoints import write_atomically, write_text
 from kdlib.config import preset_names
 from kdlib.errors import InputError
 from kdlib.paths import REPOSITORY, reference_folder, shown
@@ -37,10 +38,26 @@ def keep(path: Path, weights: bool = False) -> str:
         if (run.path / name).stat().st_size > LARGEST:
             raise InputError(f"{shown(run.path / name)}: larger than {LARGEST // 2**20} MiB, too large to keep in git")
     target = reference_folder() / settings.preset.name / run.name
-    for name in names:
-        (target / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(run.path / name, target / name)
+    notebooks = {name: _portable_notebook(run.path / name, target / name) for name in names if name.endswith(".ipynb")}
+    for name in names:  # nothing is copied before everything is known to be fit for it
+        if name in notebooks:
+            write_text(target / name, notebooks[name])
+        else:
+            write_atomically(target / name, lambda temporary, name=name: shutil.copyfile(run.path / name, temporary))
     return shown(target)
+
+
+def _portable_notebook(source: Path, target: Path) -> str:
+    """An executed notebook's text without progress bars, and without the paths of the machine it was executed on."""
+    notebook = json.loads(source.read_text(encoding="utf-8"))
+    notebook["metadata"].get("papermill", {}).update(output_path=shown(target))
+    for cell in (c for c in notebook["cells"] if c["cell_type"] == "code"):
+        cell["outputs"] = [output for output in cell["outputs"] if output.get("name") != "stderr"]
+    text = json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
+    for place in (REPOSITORY, Path.home()):
+        if str(place) in text:
+            raise InputError(f"{shown(source)}: shows a path of this machine ({place}); run it again from the repository")
+    return text
 
 
 def write_readme_table() -> str:

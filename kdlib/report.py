@@ -10,7 +10,7 @@ from typing import Any
 from kdlib.checkpoints import write_text
 from kdlib.factor_network import REPORT
 from kdlib.paths import REPOSITORY, reference_folder, runs_folder
-from kdlib.results import GUIDES, HEADLINES, as_markdown, label, markdown_table, ratio, result_rows, rows_of_preset, score
+from kdlib.results import GUIDES, HEADLINES, LOWER_IS_BETTER, as_markdown, distillation_pairs, label, markdown_table, ratio, result_rows, rows_of_preset, score
 from kdlib.runs import STUDENT, list_runs
 
 GENERATED = REPOSITORY / "book" / "_generated"
@@ -43,7 +43,7 @@ def findings(preset: str) -> str:
     parts = [f"From the runs of preset `{preset}` ({_iterations(teachers, students)}):"]
     parts += [_teacher_sentence(t) for t in teachers]
     parts += [_student_sentence(rows, s) for s in students if s["distilled"]]
-    parts += _distillation_sentences(students)
+    parts += _distillation_sentences(rows)
     return "\n\n".join([*parts, as_markdown(rows, ("parameters", "MACs", "Frechet", "domain", "content", "style followed")), ""])
 
 
@@ -75,21 +75,16 @@ def _student_sentence(rows: list[dict[str, Any]], row: dict[str, Any]) -> str:
     return text + "."
 
 
-def _distillation_sentences(students: list[dict[str, Any]]) -> list[str]:
+def _distillation_sentences(rows: list[dict[str, Any]]) -> list[str]:
     sentences = []
-    for alone in (s for s in students if not s["distilled"]):
-        for distilled in (s for s in students if s["distilled"] and s["alpha"] == alone["alpha"]):
-            clauses = []
-            for name, heading, lower in (
-                ("frechet", "Frechet distance", True),
-                ("content_correlation", "pose kept", False),
-                ("style_correlation", "colours followed", False),
-            ):
-                pair = [score(r, "reference", name) for r in (alone, distilled)]
-                if None not in pair:
-                    clauses.append(f"{heading} {_change(*pair, lower)}")
-            if clauses:
-                sentences.append(f"**Distillation at α = {alone['alpha']}**, against the same network trained alone: {', '.join(clauses)}, reference-guided.")
+    for alone, distilled in distillation_pairs(rows):
+        clauses = []
+        for name, heading in (("frechet", "Frechet distance"), ("content_correlation", "pose kept"), ("style_correlation", "colours followed")):
+            pair = [score(r, "reference", name) for r in (alone, distilled)]
+            if None not in pair:
+                clauses.append(f"{heading} {_change(*pair, name in LOWER_IS_BETTER)}")
+        if clauses:
+            sentences.append(f"**Distillation at {label(alone)}**, against the same network trained alone: {', '.join(clauses)}, reference-guided.")
     return sentences
 
 

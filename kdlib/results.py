@@ -1,11 +1,13 @@
 """The results table: one row a finished run, read from its folder and nowhere else."""
 
 import json
+import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from kdlib.errors import InputError
 from kdlib.paths import reference_folder, runs_folder
-from kdlib.runs import STUDENT, Run, list_runs
+from kdlib.runs import STUDENT, Run, list_runs, run_name
 
 # Scores of a results table, (key in metrics.json's means, heading); those a run does not have stay empty.
 HEADLINES = (
@@ -30,7 +32,11 @@ def result_rows(runs: Iterable[Run] | None = None) -> list[dict[str, Any]]:
     for run in runs if runs is not None else list_runs():
         if not run.finished:
             continue
-        settings, finished = run.settings(), run.json("finished.json")
+        try:
+            settings, finished = run.settings(), run.json("finished.json")
+        except InputError as error:  # a folder of another version must not hide the others
+            print(f"left out: {error}", file=sys.stderr)
+            continue
         row = {
             "preset": settings.preset.name,
             "run": run.name,
@@ -62,10 +68,16 @@ def rows_of_preset(preset: str) -> list[dict[str, Any]]:
 
 
 def label(row: dict[str, Any]) -> str:
-    """How a row's run is called in tables and figures."""
-    if row["role"] != STUDENT:
-        return "teacher"
-    return f"α = {row['alpha']}{', distilled' if row['distilled'] else ''}"
+    """How a row's run is called in tables and figures: what it is, and its folder's name where that is not the usual one."""
+    text = f"α = {row['alpha']}{', distilled' if row['distilled'] else ''}" if row["role"] == STUDENT else "teacher"
+    return text if row["run"] == run_name(row["role"], row["alpha"], row["distilled"]) else f"{text} ({row['run']})"
+
+
+def distillation_pairs(rows: list[dict[str, Any]]) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """(alone, distilled) for every two students that differ in nothing else that is in their rows: width, seed, iterations."""
+    students = [r for r in rows if r["role"] == STUDENT]
+    same = lambda a, b: all(a[key] == b[key] for key in ("preset", "alpha", "seed", "iterations"))  # noqa: E731
+    return [(a, b) for a in students if not a["distilled"] for b in students if b["distilled"] and same(a, b)]
 
 
 def score(row: dict[str, Any], guide: str, name: str) -> float | None:
@@ -94,12 +106,14 @@ def table(rows: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
             value, smaller = f"{row[key] / factor:.3f} {unit}" if row.get(key) else "", ratio(rows, row, key)
             cells.append(f"{value} ({smaller})" if smaller else value)
         lines.append(["MACs" if key == "macs" else key, *cells])
-    networks = ", ".join(sorted({r["feature_network"] for r in rows if "feature_network" in r}))
+    networks = sorted({r["feature_network"] for r in rows if "feature_network" in r})
     for name, heading in HEADLINES:
-        scores = [[score(row, guide, name) for guide in GUIDES] for row in rows]
-        if any(v is not None for both in scores for v in both):
-            own = f"{heading} ({networks.replace('_', ' ')})" if name in DISTANCES else heading
-            digits = 2 if name in DISTANCES else 3
+        for network in networks if name in DISTANCES else [None]:  # distances in two networks are two metrics
+            scores = [[score(r, g, name) if network in (None, r.get("feature_network")) else None for g in GUIDES] for r in rows]
+            if all(v is None for both in scores for v in both):
+                continue
+            own = f"{heading} ({network.replace('_', ' ')})" if network else heading
+            digits = 2 if network else 3
             lines.append([own, *(" / ".join("–" if v is None else f"{v:.{digits}f}" for v in both) for both in scores)])
     return heads, lines
 

@@ -6,11 +6,15 @@ import pandas as pd
 from IPython.display import HTML, Markdown, display
 
 from kdlib.config import Preset
+from kdlib.data import Dataset
+from kdlib.errors import InputError
 from kdlib.figures import factor_figure, score_figure, style_figure
+from kdlib.grids import demonstration
 from kdlib.paths import shown
 from kdlib.plotting import image_grid
-from kdlib.results import DISTANCES, GUIDES, HEADLINES, LOWER_IS_BETTER, label, rows_of_preset, score, table
+from kdlib.results import DISTANCES, GUIDES, HEADLINES, LOWER_IS_BETTER, distillation_pairs, label, rows_of_preset, score, table
 from kdlib.runs import STUDENT, Run, find_run
+from kdlib.session import check_fits, load_teacher, open_data
 
 
 def summary(run: Run) -> str:
@@ -89,13 +93,11 @@ def comparison_table(rows: list[dict[str, Any]]) -> Any:
 
 def distillation_table(rows: list[dict[str, Any]]) -> Any:
     """Alone → distilled, for every width and guide that has both."""
-    students = [r for r in rows if r["role"] == STUDENT]
     columns: dict[str, list[str]] = {"": [f"{heading} ({'lower' if name in LOWER_IS_BETTER else 'higher'} is better)" for name, heading in HEADLINES]}
-    for alone in (r for r in students if not r["distilled"]):
-        for distilled in (r for r in students if r["distilled"] and r["alpha"] == alone["alpha"]):
-            for guide in GUIDES:
-                pairs = [(score(alone, guide, name), score(distilled, guide, name)) for name, _ in HEADLINES]
-                columns[f"α = {alone['alpha']}, {guide}"] = [f"{a:.3f} → {b:.3f}" if None not in (a, b) else "" for a, b in pairs]
+    for alone, distilled in distillation_pairs(rows):
+        for guide in GUIDES:
+            pairs = [(score(alone, guide, name), score(distilled, guide, name)) for name, _ in HEADLINES]
+            columns[f"{label(alone)}, {guide}"] = [f"{a:.3f} → {b:.3f}" if None not in (a, b) else "" for a, b in pairs]
     if len(columns) == 1:
         return Markdown("No width has both kinds of student yet.")
     frame = pd.DataFrame(columns)
@@ -110,19 +112,28 @@ def factor_comparison(rows: list[dict[str, Any]]) -> Any:
     return score_figure(rows, names)
 
 
-def side_by_side(preset: Preset, sources: int = 3) -> HTML:
-    """One source of every domain through every model of the preset, in one reference of every domain."""
-    from kdlib.session import demonstration, open_data
+def teacher_grid(preset: Preset, dataset: Dataset, guide: str) -> HTML | Markdown:
+    """The preset's teacher on the pictures that its students are shown on, if there is a teacher."""
+    try:
+        nets, _ = load_teacher(preset, dataset)
+    except InputError as error:
+        return Markdown(f"No teacher to compare with: {error}")
+    shown_rows = demonstration(nets, dataset)
+    columns = getattr(shown_rows, f"{guide}_columns")
+    return image_grid(getattr(shown_rows, guide), columns, caption=f"Teacher, {guide}-guided")
 
+
+def side_by_side(preset: Preset) -> HTML:
+    """One source of every domain through every model of the preset, in references of every domain."""
     dataset = open_data(preset, progress=False)
     rows, labels = [], []
     for row in rows_of_preset(preset.name):
-        nets = find_run(preset.name, row["run"]).load_networks()
-        shown_rows = demonstration(preset, nets, dataset, sources=1)["reference"]
+        run = find_run(preset.name, row["run"])
+        check_fits(run, dataset)
+        references, *pictures = demonstration(run.load_networks(), dataset, sources=1).reference
         if not rows:
-            rows.append(shown_rows[0])
+            rows.append(references)
             labels.append("reference")
-        for picture in shown_rows[1 : 1 + sources]:
-            rows.append(picture)
-            labels.append(label(row))
+        rows += pictures
+        labels += [label(row)] * len(pictures)
     return image_grid(rows, ["source", *[""] * (len(rows[0]) - 1)], labels, width=56)

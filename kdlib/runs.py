@@ -168,16 +168,25 @@ def differences(old: dict[str, Any], new: dict[str, Any], path: str = "") -> lis
 
 def _binding(settings: dict[str, Any]) -> dict[str, Any]:
     preset = {section: dict(settings["preset"][section]) for section in BINDING_SECTIONS}
+    preset["data"].pop("data_root")  # the pictures' hash decides, not where they lie
+    for name in ("sample_every", "checkpoint_every", "keep_checkpoints"):
+        preset["logging"].pop(name)
     other = TEACHER if settings["role"] == STUDENT else STUDENT
     preset["training"] = {k: v for k, v in preset["training"].items() if not k.startswith(f"{other}_")}
+    preset["training"].pop("mapping_learning_rate" if settings["distill"] else "mapping_learning_rate_distilled")
     return {**{k: v for k, v in settings.items() if k != "preset"}, **preset}
+
+
+def differing_settings(run: Run, settings: RunSettings) -> list[str]:
+    """Every setting that decides how a run ends and that differs between the folder's and those asked for."""
+    return differences(_binding(run.settings().as_dict()), _binding(settings.as_dict()))
 
 
 def open_run(path: Path, settings: RunSettings) -> Run:
     """The run folder at ``path``, made if need be. Raises `InputError` listing the differences if it holds another run."""
     run = Run(Path(path))
     if (run.path / "settings.json").is_file():
-        differing = differences(_binding(run.settings().as_dict()), _binding(settings.as_dict()))
+        differing = differing_settings(run, settings)
         if differing:
             raise InputError(
                 f"{shown(run.path)} holds a run with other settings; remove the folder or give another name:\n  "
@@ -207,17 +216,24 @@ def list_runs(*folders: Path) -> list[Run]:
 
 def describe_environment(device: torch.device) -> dict[str, Any]:
     """Versions, machine, commit: what a reader needs to judge a number. No host name, no path."""
-    git = subprocess.run(["git", "rev-parse", "HEAD"], cwd=REPOSITORY, capture_output=True, text=True, check=False)
-    dirty = subprocess.run(["git", "status", "--porcelain", "kdlib"], cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    changes = "+changes" if _git("status", "--porcelain", "kdlib") else ""
     return {
         "python": platform.python_version(),
         "packages": {name: importlib.metadata.version(name) for name in VERSIONED_PACKAGES},
-        "commit": (git.stdout.strip() + ("+changes" if dirty.stdout.strip() else "")) or "unknown",
+        "commit": (_git("rev-parse", "HEAD") or "unknown") + changes,
         "system": f"{platform.system()} {platform.machine()}",
         "processor": _processor(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "threads": torch.get_num_threads(),
     }
+
+
+def _git(*arguments: str) -> str:
+    """What git says of the repository; nothing where there is no git, or no repository."""
+    try:
+        return subprocess.run(["git", *arguments], cwd=REPOSITORY, capture_output=True, text=True, check=False).stdout.strip()
+    except OSError:
+        return ""
 
 
 def _processor() -> str:

@@ -1,26 +1,24 @@
 """From a preset to the things a run needs: its data, its teacher, its run folder. What notebooks call."""
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from kdlib.config import DataSettings, Preset
 from kdlib.critters import generate
-from kdlib.data import Dataset, open_dataset, step_rng
+from kdlib.data import Dataset, open_dataset
 from kdlib.devices import prepare
 from kdlib.errors import InputError
 from kdlib.evaluation import evaluate
 from kdlib.factor_network import load_factor_network
 from kdlib.features import load_feature_network, state_sha256
-from kdlib.grids import latent_guided, reference_guided
-from kdlib.images import to_float
 from kdlib.networks import Networks
-from kdlib.paths import cache_folder, data_folder, from_repository, runs_folder
+from kdlib.paths import cache_folder, data_folder, from_repository, reference_folder, runs_folder, shown
 from kdlib.profiling import cost
 from kdlib.runs import STUDENT, TEACHER, Run, RunSettings, describe_environment, find_run, open_run, run_name
 from kdlib.trainer import train
+from kdlib.validation import DataReport, inspect_dataset
 
 
 def data_root(data: DataSettings, progress: bool = True) -> Path:
@@ -44,10 +42,33 @@ def open_data(preset: Preset, progress: bool = True) -> Dataset:
     return open_dataset(data_root(data, progress), data.image_size, data.skip_bad, preset.training.batch_size)
 
 
-def load_teacher(preset: Preset, teacher: str = TEACHER) -> tuple[Networks, str]:
+def inspect_data(preset: Preset, progress: bool = True) -> DataReport:
+    """What the validator finds in the preset's pictures, problems included; nothing is raised for them."""
+    return inspect_dataset(data_root(preset.data, progress), preset.data.image_size, preset.training.batch_size)
+
+
+def load_teacher(preset: Preset, dataset: Dataset) -> tuple[Networks, str]:
     """The preset's trained teacher (the reader's own, else the shipped one) and the hash of its weights."""
-    run = find_run(preset.name, teacher)
+    run = find_run(preset.name, TEACHER)
+    check_fits(run, dataset)
     return run.load_networks(), run.weights_hash()
+
+
+def check_fits(run: Run, dataset: Dataset) -> None:
+    """Raise `InputError` unless the run was trained on pictures of these domains and this size."""
+    own = run.settings()
+    if (own.domains, own.preset.data.image_size) != (dataset.domains, dataset.image_size):
+        raise InputError(
+            f"{shown(run.path)}: made for {', '.join(own.domains)} at {own.preset.data.image_size} px; "
+            f"the pictures given are {', '.join(dataset.domains)} at {dataset.image_size} px"
+        )
+
+
+def own_folder(preset: Preset, name: str) -> Path:
+    """Folder of the reader's run of that name. Raises `InputError` for a name that is no plain folder name."""
+    if not isinstance(name, str) or not re.fullmatch(r"[\w.-]+", name):
+        raise InputError(f"run = {name!r}: give a plain folder name of letters, digits, '.', '_' and '-'")
+    return runs_folder() / preset.name / name
 
 
 def train_teacher(preset: Preset, run: str | None = None, progress: bool = True) -> Run:
@@ -60,7 +81,7 @@ def train_teacher(preset: Preset, run: str | None = None, progress: bool = True)
             return open_run(shipped.path, settings)
         except InputError:
             pass  # none yet, or one with other settings: the reader's own folder decides below
-    return train(open_run(runs_folder() / preset.name / (run or TEACHER), settings), settings, dataset, progress=progress)
+    return train(open_run(own_folder(preset, run or TEACHER), settings), settings, dataset, progress=progress)
 
 
 def train_student(preset: Preset, alpha: int, distill: bool, run: str | None = None, progress: bool = True) -> Run:
@@ -68,9 +89,9 @@ def train_student(preset: Preset, alpha: int, distill: bool, run: str | None = N
     if not isinstance(distill, bool) or isinstance(alpha, bool) or not isinstance(alpha, int):
         raise InputError(f"alpha = {alpha!r}, distill = {distill!r}: give a whole number, and True or False (capitalised on a command line)")
     dataset = open_data(preset, progress)
-    teacher, teacher_hash = load_teacher(preset) if distill else (None, "")
+    teacher, teacher_hash = load_teacher(preset, dataset) if distill else (None, "")
     settings = RunSettings(preset, STUDENT, alpha, distill, dataset.domains, dataset.train.content_hash, teacher_hash)
-    folder = open_run(runs_folder() / preset.name / (run or run_name(STUDENT, alpha, distill)), settings)
+    folder = open_run(own_folder(preset, run or run_name(STUDENT, alpha, distill)), settings)
     return train(folder, settings, dataset, teacher, progress)
 
 
@@ -78,6 +99,7 @@ def evaluate_run(preset: Preset, name: str, progress: bool = True) -> dict[str, 
     """Scores of a finished run by the preset's protocol, kept in its metrics.json; not redone while nothing has changed."""
     run = find_run(preset.name, name)
     dataset = open_data(preset, progress)
+    check_fits(run, dataset)
     device = prepare(preset.machine)
     features = load_feature_network(preset.evaluation.feature_network, device=device)
     factors = load_factor_network(device) if preset.data.source == "critters" else None
@@ -107,22 +129,6 @@ def evaluate_run(preset: Preset, name: str, progress: bool = True) -> dict[str, 
         progress=progress,
     )
     metrics = {"key": key, "cost": cost(nets), "environment": describe_environment(device), **metrics}
-    run.write_json("metrics.json", metrics)
+    if not run.path.is_relative_to(reference_folder()):  # what is kept in git is not overwritten by a look at it
+        run.write_json("metrics.json", metrics)
     return metrics
-
-
-def demonstration(preset: Preset, nets: Networks, dataset: Dataset, sources: int = 2, latents: int = 2) -> dict[str, Any]:
-    """Rows of pictures for the eye: the first val sources of every domain in latents and in references of every domain."""
-    domains = range(len(dataset.domains))
-    pictures = [to_float(dataset.val.images(d)[: sources + 2]) for d in domains]
-    x = torch.cat([p[:sources] for p in pictures])
-    references = torch.cat([p[sources : sources + 2] for p in pictures])
-    y = torch.tensor([d for d in domains for _ in pictures[d][sources : sources + 2]])
-    z = torch.from_numpy(step_rng(preset.evaluation.evaluation_seed, 0, "demonstration").standard_normal((latents, nets.arch.latent_dim)))
-    names = [name for name in dataset.domains for _ in range(latents)]
-    return {
-        "latent": latent_guided(nets, x, z.float()),
-        "latent_columns": ["source", *names],
-        "reference": reference_guided(nets, x, references, y),
-        "reference_columns": ["", *(dataset.domains[i] for i in y.tolist())],
-    }

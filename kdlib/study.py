@@ -6,6 +6,7 @@ its own with its share of threads. A job is skipped when its notebook was made b
 parameters and preset, after the same inputs; what a re-run notebook finds finished (a training, an evaluation) it does not redo.
 """
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -22,9 +23,9 @@ from tqdm import tqdm
 from kdlib.checkpoints import write_text
 from kdlib.config import Preset, load_preset
 from kdlib.errors import InputError
-from kdlib.paths import REPOSITORY, reference_folder, runs_folder, shown
+from kdlib.paths import REPOSITORY, from_repository, reference_folder, runs_folder, shown
 from kdlib.progress import progress_bar
-from kdlib.runs import STUDENT, TEACHER, find_run, run_name
+from kdlib.runs import STUDENT, TEACHER, Run, differing_settings, find_run, run_name
 
 LEDGER = "study.json"  # fingerprints of the jobs done, in the preset's folder
 POLL_SECONDS = 0.5
@@ -67,22 +68,25 @@ def study_jobs(preset: Preset, preset_argument: str) -> list[Job]:
 
 
 def run_study(preset_argument: str, lanes: int = 0, progress: bool = True) -> int:
-    """Run the study of a preset; returns the number of notebooks that failed. Failed ones are named with their logs on stderr.
+    """Run the study of a preset; returns the number of notebooks that failed. These are named with their logs on stderr.
 
     ``lanes``: notebooks at a time; 0 takes one a core up to four, or one where there is a GPU.
     """
     if lanes < 0:
         raise InputError(f"lanes = {lanes}: must be 0 (chosen for this machine) or more")
     preset = load_preset(preset_argument)
+    if preset_argument.endswith(".toml") and Path(preset_argument).is_file():
+        preset_argument = shown(Path(preset_argument).resolve())  # as the notebooks, which run in the repository, find it
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     lanes = lanes or (1 if torch.cuda.is_available() else min(4, cores))
     folder = runs_folder() / preset.name
     ledger = _read_ledger(folder / LEDGER)
     jobs = study_jobs(preset, preset_argument)
     prints = _fingerprints(jobs, preset)
-    waiting = [j for j in jobs if not _done(j, preset, ledger, prints)]
-    done = {j.name for j in jobs} - {j.name for j in waiting}
+    done = _done(jobs, preset, ledger, prints)
+    waiting = [j for j in jobs if j.name not in done]
     failed: dict[str, Path] = {}
+    blocked: list[str] = []
     running: list[_Running] = []
     environment = _environment(max(1, cores // lanes))
     shown_at = 0.0
@@ -92,6 +96,8 @@ def run_study(preset_argument: str, lanes: int = 0, progress: bool = True) -> in
         while waiting or running:
             for job in [j for j in waiting if done.issuperset(j.needs)][: lanes - len(running)]:
                 waiting.remove(job)
+                if ledger.pop(job.name, None):  # its notebook is about to be replaced, perhaps by one that fails
+                    _write_ledger(folder, ledger)
                 running.append(_start(job, folder, environment))
             time.sleep(POLL_SECONDS)
             for item in [r for r in running if r.process.poll() is not None]:
@@ -101,16 +107,15 @@ def run_study(preset_argument: str, lanes: int = 0, progress: bool = True) -> in
                     item.log.unlink(missing_ok=True)
                     done.add(item.job.name)
                     ledger[item.job.name] = prints[item.job.name]
-                    write_text(folder / LEDGER, json.dumps(ledger, indent=1) + "\n")
+                    _write_ledger(folder, ledger)
                     bar.write(f"  {item.job.name}: {seconds:.0f} s", file=sys.stderr)
                 else:
                     failed[item.job.name] = item.log
                     bar.write(f"  {item.job.name}: FAILED after {seconds:.0f} s", file=sys.stderr)
                 bar.update()
-            blocked = {j.name for j in waiting if not (set(j.needs) & failed.keys()).isdisjoint(j.needs)}
-            for job in [j for j in waiting if j.name in blocked]:
+            for job in [j for j in waiting if not {*failed, *blocked}.isdisjoint(j.needs)]:
                 waiting.remove(job)
-                failed[job.name] = failed[next(n for n in job.needs if n in failed)]
+                blocked.append(job.name)
                 bar.update()
             if time.perf_counter() - shown_at > (1.0 if sys.stderr.isatty() else 30.0):
                 bar.set_postfix_str(_watch(running, folder))
@@ -122,6 +127,8 @@ def run_study(preset_argument: str, lanes: int = 0, progress: bool = True) -> in
     for name, log in failed.items():
         tail = "\n".join(log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-12:]) if log.is_file() else ""
         print(f"\nstudy {preset.name}: {name} failed; its log is {shown(log)}:\n{tail}", file=sys.stderr)
+    if blocked:
+        print(f"\nstudy {preset.name}: not run, for want of what failed: {', '.join(blocked)}", file=sys.stderr)
     return len(failed)
 
 
@@ -164,24 +171,47 @@ def _read_ledger(path: Path) -> dict[str, str]:
         return {}
 
 
+def _write_ledger(folder: Path, ledger: dict[str, str]) -> None:
+    write_text(folder / LEDGER, json.dumps(ledger, indent=1) + "\n")
+
+
 def _fingerprints(jobs: list[Job], preset: Preset) -> dict[str, str]:
     """What decides a job's notebook: its source, the library's, its parameters, its preset, and its inputs' fingerprints."""
     library = hashlib.sha256()
     for path in sorted(Path(__file__).parent.rglob("*")):
         if path.suffix in (".py", ".safetensors", ".json"):
             library.update(path.read_bytes())
-    machine_free = {k: v for k, v in preset.as_dict().items() if k not in ("machine", "description")}
+    settings = json.dumps({k: v for k, v in preset.as_dict().items() if k not in ("machine", "study", "description")})
     prints: dict[str, str] = {}
     for job in jobs:
+        inputs = [library.hexdigest(), settings, json.dumps(job.parameters), *(prints[n] for n in job.needs)]
+        if job.notebook == "01_data" and preset.data.source == "folder":
+            root = from_repository(preset.data.data_root)
+            inputs += sorted(f"{p.relative_to(root)} {p.stat().st_size} {p.stat().st_mtime_ns}" for p in root.rglob("*") if p.is_file())
+        if job.notebook == "03_teacher" and (shipped := _shipped_teacher(preset)):
+            inputs.append(shipped.weights_hash())
         source = (REPOSITORY / "notebooks" / f"{job.notebook}.py").read_bytes()
-        inputs = [library.hexdigest(), json.dumps(machine_free), json.dumps(job.parameters), *(prints[n] for n in job.needs)]
         prints[job.name] = hashlib.sha256(source + "\n".join(inputs).encode()).hexdigest()
     return prints
 
 
-def _done(job: Job, preset: Preset, ledger: dict[str, str], prints: dict[str, str]) -> bool:
-    if (runs_folder() / preset.name / job.run / f"{job.notebook}.ipynb").is_file() and ledger.get(job.name) == prints[job.name]:
-        return True
-    # A shipped teacher comes with its executed notebooks.
-    shipped = reference_folder() / preset.name / job.run
-    return job.run == TEACHER and (shipped / f"{job.notebook}.ipynb").is_file() and find_run(preset.name, TEACHER).path == shipped
+def _done(jobs: list[Job], preset: Preset, ledger: dict[str, str], prints: dict[str, str]) -> set[str]:
+    """Jobs whose notebook is there and up to date, as are those of all that they need."""
+    shipped = _shipped_teacher(preset)
+    done: set[str] = set()
+    for job in jobs:
+        made = (runs_folder() / preset.name / job.run / f"{job.notebook}.ipynb").is_file() and ledger.get(job.name) == prints[job.name]
+        # A shipped teacher comes with its executed notebooks.
+        came = shipped is not None and job.run == TEACHER and (shipped.path / f"{job.notebook}.ipynb").is_file()
+        if came or (made and done.issuperset(job.needs)):
+            done.add(job.name)
+    return done
+
+
+def _shipped_teacher(preset: Preset) -> Run | None:
+    """The teacher kept in git, where the reader has none of their own and the preset asks for no other."""
+    run = Run(reference_folder() / preset.name / TEACHER)
+    if not run.weights.is_file() or find_run(preset.name, TEACHER).path != run.path:
+        return None
+    asked = dataclasses.replace(run.settings(), preset=preset, alpha=preset.networks.teacher_alpha)
+    return None if differing_settings(run, asked) else run

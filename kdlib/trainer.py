@@ -5,12 +5,14 @@ run that was killed and started again ends, on a CPU, with the same bits as one 
 """
 
 import contextlib
+import fcntl
 import json
 import math
 import os
 import resource
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +24,11 @@ from kdlib.checkpoints import load_checkpoint, save_checkpoint, save_weights, wr
 from kdlib.data import Dataset, TrainingBatches, prefetch
 from kdlib.devices import prepare
 from kdlib.errors import InputError
-from kdlib.grids import assemble, latent_guided, reference_guided
-from kdlib.images import to_float
+from kdlib.grids import assemble, demonstration
 from kdlib.networks import Networks
 from kdlib.paths import shown
 from kdlib.progress import progress_bar
-from kdlib.runs import STUDENT, Run, RunSettings, describe_environment
+from kdlib.runs import Run, RunSettings, describe_environment
 from kdlib.training_step import Learner, NonFiniteLoss, diversity_weight, make_learner, train_iteration
 
 PROGRESS_SECONDS = 2.0  # between two notes to whoever watches from another process
@@ -44,6 +45,23 @@ def train(run: Run, settings: RunSettings, dataset: Dataset, teacher: Networks |
         raise InputError("distill = True needs a teacher, distill = False takes none")
     if run.finished:
         return run
+    with _sole_trainer(run):
+        _train(run, settings, dataset, teacher, progress)
+    return run
+
+
+@contextlib.contextmanager
+def _sole_trainer(run: Run) -> Iterator[None]:
+    """Hold the run folder's lock: two processes that train one run would spoil its log. The lock ends with its process."""
+    with open(run.path / ".lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InputError(f"{shown(run.path)}: another process is training this run; wait for it, or end it") from error
+        yield
+
+
+def _train(run: Run, settings: RunSettings, dataset: Dataset, teacher: Networks | None, progress: bool) -> None:
     training = settings.preset.training
     device = prepare(settings.preset.machine, training.allow_tf32)
     learner = make_learner(
@@ -84,23 +102,19 @@ def train(run: Run, settings: RunSettings, dataset: Dataset, teacher: Networks |
             if step % logs.log_every == 0:
                 bar.set_postfix({k: f"{losses[k]:.3f}" for k in BAR_LOSSES if k in losses}, refresh=False)
     finish(run, settings, learner)
-    return run
 
 
 class _Window(dict):
-    """Sums of losses since the last log line."""
-
-    count = 0
+    """Since the last log line, for every loss: [sum, iterations that had it]."""
 
     def add(self, losses: dict[str, float]) -> None:
-        self.count += 1
         for name, value in losses.items():
-            self[name] = self.get(name, 0.0) + value
+            total, count = self.get(name, (0.0, 0))
+            self[name] = [total + value, count + 1]
 
     def pop_means(self) -> dict[str, float]:
-        means = {name: total / self.count for name, total in self.items()}
+        means = {name: total / count for name, (total, count) in self.items()}
         self.clear()
-        self.count = 0
         return means
 
 
@@ -118,7 +132,7 @@ def checkpoint(learner: Learner, run: Run, window: _Window, keep: int) -> None:
         "networks": {name: network.state_dict() for name, network in learner.nets.modules()},
         "average": {name: network.state_dict() for name, network in learner.average.modules()},
         "optimizers": {name: optimizer.state_dict() for name, optimizer in learner.optimizers.items()},
-        "window": {"count": window.count, "sums": dict(window)},
+        "window": dict(window),
     }
     save_checkpoint(run.checkpoint_folder / f"step_{learner.step:07d}.pt", content)
     for old in checkpoints_of(run)[:-keep]:
@@ -143,8 +157,7 @@ def restore(learner: Learner, run: Run) -> _Window:
             for name, optimizer in learner.optimizers.items():
                 optimizer.load_state_dict(content["optimizers"][name])
             learner.step = content["step"]
-            window.update(content["window"]["sums"])
-            window.count = content["window"]["count"]
+            window.update(content["window"])
         except (KeyError, RuntimeError, ValueError) as error:
             raise InputError(f"{shown(paths[-1])}: does not fit this run's networks ({error}); remove it") from error
     for name in ("log.jsonl", "timing.jsonl"):
@@ -223,16 +236,9 @@ def _tensorboard(run: Run, first_step: int) -> Any:
 
 def write_samples(run: Run, nets: Networks, dataset: Dataset, step: int, device: torch.device) -> None:
     """Translations of the first val pictures of every domain, latent- and reference-guided, as two PNG files."""
-    domains = range(len(dataset.domains))
-    firsts = [to_float(dataset.val.images(d)[:4]).to(device) for d in domains]
-    sources = torch.cat([f[:2] for f in firsts])
-    references = torch.cat([f[2:4] for f in firsts])
-    y = torch.tensor([d for d in domains for _ in firsts[d][2:4]], device=device)
-    latents = torch.randn(2, nets.arch.latent_dim, generator=torch.Generator().manual_seed(0)).to(device)
-    scale = max(1, 64 // nets.arch.image_size)
-    grids = {"latent": latent_guided(nets, sources, latents), "reference": reference_guided(nets, sources, references, y)}
-    for guide, rows in grids.items():
-        picture = assemble(rows, scale)
+    grids = demonstration(nets, dataset, device)
+    for guide, rows in (("latent", grids.latent), ("reference", grids.reference)):
+        picture = assemble(rows, scale=max(1, 64 // nets.arch.image_size))
         write_atomically(run.path / "samples" / f"{guide}_{step:07d}.png", lambda p, im=picture: im.save(p, format="png"))
 
 
@@ -241,7 +247,7 @@ def finish(run: Run, settings: RunSettings, learner: Learner) -> None:
     save_weights(run.weights, dict(learner.average.modules()), {"settings": settings.as_dict(), "step": learner.step})
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     on_device = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
-    seconds = training_seconds(run, settings.preset.logging.log_every)
+    seconds = training_seconds(run)
     run.write_json(
         "finished.json",
         {
@@ -250,13 +256,13 @@ def finish(run: Run, settings: RunSettings, learner: Learner) -> None:
             "seconds_per_iteration": round(seconds / learner.step, 4),
             "peak_memory_bytes": peak,  # of the process, pictures and libraries included
             "peak_device_memory_bytes": on_device,
-            "role": "distilled student" if settings.distill else settings.role if settings.role == STUDENT else "teacher",
+            "role": "distilled student" if settings.distill else settings.role,
         },
     )
     (run.path / "progress.json").unlink(missing_ok=True)
 
 
-def training_seconds(run: Run, log_every: int) -> float:
+def training_seconds(run: Run) -> float:
     """Seconds spent in iterations that count, summed over all starts of the run."""
     rows, previous, total = run.lines("timing.jsonl"), 0, 0.0
     for row in rows:

@@ -173,10 +173,9 @@ class DataReport:
                 if count == 0:
                     suffixes = ", ".join(sorted(PICTURE_SUFFIXES))
                     problems.append(f"{folder} holds no readable picture ({suffixes}): add some or remove the folder.")
-                elif split == "train" and count < _PAIR:
-                    problems.append(
-                        f"{folder} holds {count} readable picture; a pair of references needs {_PAIR}: add pictures."
-                    )
+                elif count < _PAIR:
+                    use = "a pair of references" if split == "train" else "an evaluation"
+                    problems.append(f"{folder} holds {count} readable picture; {use} needs {_PAIR}: add pictures.")
         total = sum(counts["train", domain] for domain in self.domains.get("train", ()))
         if self.batch_size is not None and 0 < total < self.batch_size:
             problems.append(

@@ -34,19 +34,20 @@ settings = load_preset(preset, data_root=data_root, skip_bad=skip_bad)
 
 # %% [markdown]
 # ## What the validator found
-# A data set with a missing split, one domain only, domains that differ between the splits, too few pictures, or
-# unreadable files does not get past this cell; the message names every one of them.
+# A missing split, one domain only, domains that differ between the splits, too few pictures, unreadable files: each
+# problem is listed here by name, and stops the next cell as it would stop a training.
 
 # %%
-dataset = session.open_data(settings)
-display(dataset.report.table().style.hide(axis="index"))
-Markdown(data_views.report_summary(dataset.report))
+report = session.inspect_data(settings)
+display(report.table().style.hide(axis="index"))
+Markdown(data_views.report_summary(report))
 
 # %% [markdown]
 # ## The pictures
 # The first pictures of every domain's training split, as the networks see them.
 
 # %%
+dataset = session.open_data(settings)
 data_views.contact_sheet(dataset)
 
 # %% [markdown]

@@ -39,7 +39,7 @@ lambda_cyc = None
 # %%
 from IPython.display import Markdown
 
-from kdlib import figures, plotting, run_views, session
+from kdlib import figures, grids, plotting, run_views, session
 from kdlib.config import load_preset
 
 plotting.setup()
@@ -73,10 +73,10 @@ figures.loss_figure(trained)
 # %%
 nets = trained.load_networks()
 dataset = session.open_data(settings, progress=False)
-shown = session.demonstration(settings, nets, dataset)
+shown = grids.demonstration(nets, dataset)
 caption = "Latent-guided: two latents a domain"
-plotting.image_grid(shown["latent"], shown["latent_columns"], caption=caption)
+plotting.image_grid(shown.latent, shown.latent_columns, caption=caption)
 
 # %%
 caption = "Reference-guided: references on top"
-plotting.image_grid(shown["reference"], shown["reference_columns"], caption=caption)
+plotting.image_grid(shown.reference, shown.reference_columns, caption=caption)

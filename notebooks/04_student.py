@@ -49,7 +49,7 @@ lambda_source_reference = None  # Eq 38
 # %%
 from IPython.display import Markdown
 
-from kdlib import figures, plotting, run_views, session
+from kdlib import figures, grids, plotting, run_views, session
 from kdlib.config import load_preset
 
 plotting.setup()
@@ -84,20 +84,21 @@ figures.loss_figure(trained)
 
 # %% [markdown]
 # ## What it paints, beside its teacher
-# The same sources, latents and references for both.
+# The same sources, latents and references for both; the latents mean the same to both only after distillation, which
+# is what the style adversarial terms are for.
 
 # %%
 dataset = session.open_data(settings, progress=False)
-student = session.demonstration(settings, trained.load_networks(), dataset)
+student = grids.demonstration(trained.load_networks(), dataset)
 caption = "Student, latent-guided"
-plotting.image_grid(student["latent"], student["latent_columns"], caption=caption)
+plotting.image_grid(student.latent, student.latent_columns, caption=caption)
 
 # %%
 caption = "Student, reference-guided"
-plotting.image_grid(student["reference"], student["reference_columns"], caption=caption)
+plotting.image_grid(student.reference, student.reference_columns, caption=caption)
 
 # %%
-teacher, _ = session.load_teacher(settings)
-shown = session.demonstration(settings, teacher, dataset)
-caption = "Teacher, reference-guided"
-plotting.image_grid(shown["reference"], shown["reference_columns"], caption=caption)
+run_views.teacher_grid(settings, dataset, "latent")
+
+# %%
+run_views.teacher_grid(settings, dataset, "reference")

@@ -32,7 +32,7 @@ landmarks = None  # models with a high-pass skip: file of the face-landmark netw
 # %%
 from IPython.display import Markdown
 
-from kdlib import figures, plotting, run_views, session
+from kdlib import figures, grids, plotting, run_views, session
 from kdlib.config import load_preset
 
 plotting.setup()
@@ -77,8 +77,8 @@ run_views.factor_views(metrics)
 # %%
 dataset = session.open_data(settings, progress=False)
 nets = session.find_run(settings.name, run).load_networks()
-shown = session.demonstration(settings, nets, dataset)
-plotting.image_grid(shown["latent"], shown["latent_columns"], caption="Latent-guided")
+shown = grids.demonstration(nets, dataset)
+plotting.image_grid(shown.latent, shown.latent_columns, caption="Latent-guided")
 
 # %%
-plotting.image_grid(shown["reference"], shown["reference_columns"], caption="Reference-guided")
+plotting.image_grid(shown.reference, shown.reference_columns, caption="Reference-guided")

@@ -18,6 +18,8 @@
 
 # %% tags=["parameters"]
 preset = "quick"  # a name in kdlib/presets, or a .toml file
+data_root = None  # folder data sets: where the pictures lie
+landmarks = None  # models with a high-pass skip: file of the face-landmark network
 
 # %%
 from IPython.display import Markdown
@@ -27,7 +29,7 @@ from kdlib.config import load_preset
 from kdlib.results import rows_of_preset
 
 plotting.setup()
-settings = load_preset(preset)
+settings = load_preset(preset, data_root=data_root, landmarks=landmarks)
 rows = rows_of_preset(settings.name)
 Markdown(run_views.comparison_summary(settings, rows))
 
@@ -57,7 +59,7 @@ run_views.factor_comparison(rows)
 
 # %% [markdown]
 # ## Side by side
-# The same sources, latents and references through every model.
+# The same sources and references through every model.
 
 # %%
 run_views.side_by_side(settings)

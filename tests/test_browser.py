@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from sample_book import REPOSITORY
 
+from kdlib.bookcheck import check_book
+
 pytestmark = pytest.mark.browser
 
 GIVEN = os.environ.get("KD_BOOK")
@@ -153,6 +155,10 @@ def draw_figures(page) -> int:
 def sideways(page) -> int:
     """Pixels by which the page is wider than its window."""
     return page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
+
+
+def test_files_are_sound_and_free_of_this_machine_s_paths(book):
+    assert check_book(book, forbidden=[f"{REPOSITORY}{os.sep}"]) == []
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

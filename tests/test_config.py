@@ -51,7 +51,8 @@ def test_setting_names_are_unique_over_sections():
         ({"flip_probability": 1.5}, "between 0 and 1"),
         ({"precision": "half"}, "precision = 'half'"),
         ({"alphas": []}, "alphas"),
-        ({"source": "folder"}, "data_root"),
+        ({"source": "folder", "feature_network": "squeezenet"}, "data_root"),
+        ({"source": "folder", "data_root": "x"}, "factor_network"),
         ({"outputs_per_source": 1}, "outputs_per_source"),
     ],
 )
@@ -64,6 +65,9 @@ def test_bad_overrides_are_named(override, said):
     ("text", "said"),
     [
         ("[training]\nbatchsize = 8", r"odd.toml \[training\]: unknown setting batchsize"),
+        ("name = 3", "preset name 3"),
+        ("name = '../../x'", "it names a folder under runs/"),
+        ("data = 3", r"\[data\]: must be a section"),
         ("[trainnig]\nbatch_size = 8", "unknown section or setting trainnig"),
         ("[training\n", "not valid TOML"),
         ("[training]\nbatch_size = '8'", "batch_size = '8'"),

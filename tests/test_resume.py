@@ -169,6 +169,19 @@ def test_other_settings_are_refused_with_the_differences(dataset, finished_run):
         open_run(run.path, dataclasses.replace(settings(dataset), data_hash="other pictures"))
 
 
+def test_two_processes_cannot_train_one_run(dataset, finished_run):
+    """flock is per open file, so a second opening in this process stands for another process."""
+    import fcntl
+
+    (finished_run.path / "finished.json").unlink()
+    with open(finished_run.path / ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(InputError, match="another process is training this run"):
+            train(finished_run, settings(dataset), dataset, teacher(dataset), progress=False)
+    train(finished_run, settings(dataset), dataset, teacher(dataset), progress=False)
+    assert finished_run.finished
+
+
 def test_non_finite_loss_leaves_the_last_checkpoint(dataset, tmp_path, monkeypatch):
     import kdlib.training_step as training_step
 

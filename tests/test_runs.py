@@ -113,13 +113,40 @@ def test_results_table_text_and_json(folder, capsys):
     assert expected in text and "4.00 / 4.00" in text and "α = 8, distilled" in text
 
 
+def test_distances_in_two_feature_networks_never_share_a_line(folder):
+    a = finished_run(folder / "runs" / "a" / "alpha8")
+    b = finished_run(folder / "runs" / "b" / "alpha8")
+    metrics = b.json("metrics.json")
+    metrics["protocol"]["feature_network"]["name"] = "squeezenet"
+    for guide in ("latent", "reference"):
+        metrics[guide]["mean"]["frechet_squeezenet"] = 99.0
+    b.write_json("metrics.json", metrics)
+    _, lines = results.table(results.result_rows([a, b]))
+    frechet = {line[0]: line[1:] for line in lines if line[0].startswith("Frechet")}
+    assert frechet["Frechet distance (factor network)"] == ["3.00 / 3.00", "– / –"]
+    assert frechet["Frechet distance (squeezenet)"] == ["– / –", "99.00 / 99.00"]
+
+
+def test_another_seed_is_another_run_in_tables_and_pairs(folder):
+    runs_folder = folder / "runs" / "smoke"
+    finished_run(runs_folder / "alpha8")
+    finished_run(runs_folder / "alpha8-kd", distill=True)
+    second = finished_run(runs_folder / "alpha8-kd-seed778", distill=True)
+    settings = second.json("settings.json")
+    settings["preset"]["training"]["seed"] = 778
+    second.write_json("settings.json", settings)
+    rows = results.rows_of_preset("smoke")
+    assert sorted(results.label(r) for r in rows) == ["α = 8", "α = 8, distilled", "α = 8, distilled (alpha8-kd-seed778)"]
+    assert [(a["run"], b["run"]) for a, b in results.distillation_pairs(rows)] == [("alpha8", "alpha8-kd")]
+
+
 def test_no_runs_says_what_to_do(folder, capsys):
     assert main(["results"]) == 0
     assert "python -m kdlib study" in capsys.readouterr().out
 
 
 def test_keep_refuses_what_may_not_be_passed_on(folder):
-    settings = RunSettings(load_preset("smoke", source="folder", data_root="x"), STUDENT, 8, False, ("a", "b"), "")
+    settings = RunSettings(load_preset("smoke", source="folder", data_root="x", feature_network="squeezenet"), STUDENT, 8, False, ("a", "b"), "")
     run = open_run(folder / "runs" / "smoke" / "faces", settings)
     with pytest.raises(InputError, match="not a finished run"):
         reference.keep(run.path)

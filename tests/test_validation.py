@@ -130,7 +130,7 @@ def test_too_few_for_a_pair_or_a_batch(root):
     assert report.problems == [report.problems[0]]  # 9 pictures are enough for a batch of 9
     problem(root, "holds 9 readable pictures, fewer than a batch of 10: add pictures or lower batch_size", batch_size=10)
     (root / "val" / "dog" / "001.png").unlink()
-    assert not any("val" in line for line in inspect_dataset(root).problems)  # one is enough to evaluate with
+    assert any("val/dog holds 1 readable picture; an evaluation needs 2" in line for line in inspect_dataset(root).problems)
 
 
 def break_files(root):
