@@ -124,12 +124,17 @@ def run_study(preset_argument: str, lanes: int = 0, progress: bool = True) -> in
         for item in running:  # the reader pressed Ctrl-C: what runs can be resumed by the same command
             item.process.terminate()
         bar.close()
+    _report(f"study {preset.name}", failed, blocked)
+    return len(failed)
+
+
+def _report(study: str, failed: dict[str, Path], blocked: list[str]) -> None:
+    """Name on stderr what failed, with the end of its log, and what was not run because of it."""
     for name, log in failed.items():
         tail = "\n".join(log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-12:]) if log.is_file() else ""
-        print(f"\nstudy {preset.name}: {name} failed; its log is {shown(log)}:\n{tail}", file=sys.stderr)
+        print(f"\n{study}: {name} failed; its log is {shown(log)}:\n{tail}", file=sys.stderr)
     if blocked:
-        print(f"\nstudy {preset.name}: not run, for want of what failed: {', '.join(blocked)}", file=sys.stderr)
-    return len(failed)
+        print(f"\n{study}: not run, for want of what failed: {', '.join(blocked)}", file=sys.stderr)
 
 
 def _start(job: Job, folder: Path, environment: dict[str, str]) -> _Running:

@@ -71,6 +71,11 @@ def test_failure_is_named_and_only_what_changed_is_redone(little_study, capsys):
     assert run_study("smoke", lanes=1, progress=False) == 0
     assert mark.read_text().split() == ["after"]
 
+    mark.unlink()
+    (tmp_path / "runs" / "smoke" / "a" / "ok.ipynb").unlink()
+    assert run_study("smoke", lanes=1, progress=False) == 0
+    assert mark.read_text().split() == ["ok", "after"]  # what was made from it is made again
+
 
 def test_command_line_exit_status(capsys):
     assert main(["study", "--preset", "no_such"]) == 2
