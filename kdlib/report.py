@@ -30,8 +30,9 @@ def _percent(value: float) -> str:
 
 
 def _change(before: float, after: float, lower_is_better: bool) -> str:
+    digits = 1 if before > 10 else 3
     better = (after < before) == lower_is_better
-    return f"{before:.2f} → {after:.2f} ({'better' if better else 'worse'})"
+    return f"{before:.{digits}f} → {after:.{digits}f} ({'better' if better else 'worse'})"
 
 
 def findings(preset: str) -> str:
@@ -42,6 +43,8 @@ def findings(preset: str) -> str:
     teachers, students = [r for r in rows if r["role"] != STUDENT], [r for r in rows if r["role"] == STUDENT]
     parts = [f"From the runs of preset `{preset}` ({_iterations(teachers, students)}):"]
     parts += [_teacher_sentence(t) for t in teachers]
+    if teachers and students and (few := max(s["iterations"] for s in students)) < (many := teachers[0]["iterations"]):
+        parts.append(f"**The students** had {few:,} iterations, the teacher {many:,}: what they do not do yet is not what they cannot learn.")
     parts += [_student_sentence(rows, s) for s in students if s["distilled"]]
     parts += _distillation_sentences(rows)
     return "\n\n".join([*parts, as_markdown(rows, ("parameters", "MACs", "Frechet", "domain", "content", "style followed")), ""])

@@ -26,7 +26,7 @@ batch_size = None
 seed = None
 device = None  # "auto", "cpu", "cuda", "cuda:1", "mps"
 threads = None
-landmarks = None  # models with a high-pass skip: file of the face-landmark network
+landmarks = None  # face-landmark network, for a high-pass skip
 precision = None  # "float32" or "bfloat16"
 checkpoint_every = None
 sample_every = None
@@ -44,10 +44,11 @@ from kdlib.config import load_preset
 
 plotting.setup()
 overrides = dict(
-    data_root=data_root, teacher_iterations=teacher_iterations, batch_size=batch_size,
-    seed=seed, device=device, threads=threads, landmarks=landmarks, precision=precision,
-    checkpoint_every=checkpoint_every, sample_every=sample_every, lambda_adv=lambda_adv,
-    lambda_r1=lambda_r1, lambda_sty=lambda_sty, lambda_ds=lambda_ds, lambda_cyc=lambda_cyc,
+    data_root=data_root, teacher_iterations=teacher_iterations,
+    batch_size=batch_size, seed=seed, device=device, threads=threads,
+    landmarks=landmarks, precision=precision, checkpoint_every=checkpoint_every,
+    sample_every=sample_every, lambda_adv=lambda_adv, lambda_r1=lambda_r1,
+    lambda_sty=lambda_sty, lambda_ds=lambda_ds, lambda_cyc=lambda_cyc,
 )  # fmt: skip
 settings = load_preset(preset, **overrides)
 

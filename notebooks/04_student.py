@@ -21,14 +21,14 @@
 preset = "quick"  # a name in kdlib/presets, or a .toml file
 alpha = 24  # cap on every width
 distill = True
-run = None  # name of the run folder under runs/<preset>/; None: alpha24-kd, or alpha24 without distillation
+run = None  # run folder under runs/<preset>/; None: alpha24-kd or alpha24
 data_root = None  # folder data sets: where the pictures lie
 student_iterations = None  # None, here and below: as the preset says
 batch_size = None
 seed = None
 device = None  # "auto", "cpu", "cuda", "cuda:1", "mps"
 threads = None
-landmarks = None  # models with a high-pass skip: file of the face-landmark network
+landmarks = None  # face-landmark network, for a high-pass skip
 precision = None  # "float32" or "bfloat16"
 checkpoint_every = None
 sample_every = None
@@ -54,17 +54,19 @@ from kdlib.config import load_preset
 
 plotting.setup()
 overrides = dict(
-    data_root=data_root, student_iterations=student_iterations, batch_size=batch_size,
-    seed=seed, device=device, threads=threads, landmarks=landmarks, precision=precision,
-    checkpoint_every=checkpoint_every, sample_every=sample_every, lambda_adv=lambda_adv,
-    lambda_r1=lambda_r1, lambda_sty=lambda_sty, lambda_ds=lambda_ds, lambda_cyc=lambda_cyc,
+    data_root=data_root, student_iterations=student_iterations,
+    batch_size=batch_size, seed=seed, device=device, threads=threads,
+    landmarks=landmarks, precision=precision, checkpoint_every=checkpoint_every,
+    sample_every=sample_every, lambda_adv=lambda_adv, lambda_r1=lambda_r1,
+    lambda_sty=lambda_sty, lambda_ds=lambda_ds, lambda_cyc=lambda_cyc,
     lambda_image_adv_latent=lambda_image_adv_latent,
     lambda_image_adv_reference=lambda_image_adv_reference,
     lambda_style_adv_target=lambda_style_adv_target,
     lambda_style_adv_source=lambda_style_adv_source,
     lambda_style_use_latent=lambda_style_use_latent,
     lambda_style_use_reference=lambda_style_use_reference,
-    lambda_source_latent=lambda_source_latent, lambda_source_reference=lambda_source_reference,
+    lambda_source_latent=lambda_source_latent,
+    lambda_source_reference=lambda_source_reference,
 )  # fmt: skip
 settings = load_preset(preset, **overrides)
 
@@ -95,7 +97,8 @@ plotting.image_grid(student.latent, student.latent_columns, caption=caption)
 
 # %%
 caption = "Student, reference-guided"
-plotting.image_grid(student.reference, student.reference_columns, caption=caption)
+columns = student.reference_columns
+plotting.image_grid(student.reference, columns, caption=caption)
 
 # %%
 run_views.teacher_grid(settings, dataset, "latent")

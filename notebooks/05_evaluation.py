@@ -27,7 +27,7 @@ evaluation_seed = None
 feature_network = None  # "factor_network" or "squeezenet"
 device = None
 threads = None
-landmarks = None  # models with a high-pass skip: file of the face-landmark network
+landmarks = None  # face-landmark network, for a high-pass skip
 
 # %%
 from IPython.display import Markdown
@@ -39,7 +39,8 @@ plotting.setup()
 settings = load_preset(
     preset, data_root=data_root, sources_per_domain=sources_per_domain,
     outputs_per_source=outputs_per_source, evaluation_seed=evaluation_seed,
-    feature_network=feature_network, device=device, threads=threads, landmarks=landmarks,
+    feature_network=feature_network, device=device, threads=threads,
+    landmarks=landmarks,
 )  # fmt: skip
 metrics = session.evaluate_run(settings, run)
 Markdown(run_views.protocol_summary(run, metrics))

@@ -19,7 +19,7 @@
 # %% tags=["parameters"]
 preset = "quick"  # a name in kdlib/presets, or a .toml file
 data_root = None  # folder data sets: where the pictures lie
-landmarks = None  # models with a high-pass skip: file of the face-landmark network
+landmarks = None  # face-landmark network, for a high-pass skip
 
 # %%
 from IPython.display import Markdown
