@@ -118,10 +118,10 @@ def tradeoff_figure(rows: list[dict[str, Any]], name: str = "frechet") -> go.Fig
                 hovertemplate="%{text}: %{y:.3f}, %{x:,} weights<extra></extra>", row=1, col=column,
             )  # fmt: skip
     networks = " and ".join(sorted({r["feature_network"].replace("_", " ") for r in rows if "feature_network" in r}))
-    title = f"{dict(HEADLINES)[name]}, features of the {networks}"
+    title = f"{dict(HEADLINES)[name]} ({networks})"
     sizes = sorted({r["parameters"] for r in rows if r.get("parameters")})
     ticks = [f"{n / 1e6:.2f} M" if n >= 1e6 else f"{n / 1e3:.0f} k" for n in sizes]
-    figure.update_xaxes(title_text="weights of G, E and F", type="log", tickvals=sizes, ticktext=ticks)
+    figure.update_xaxes(title_text="weights", type="log", tickvals=sizes, ticktext=ticks)
     figure.update_layout(title=title, height=430, margin_b=110, legend={"y": -0.28, "yanchor": "top"})
     return figure
 
@@ -134,5 +134,6 @@ def score_figure(rows: list[dict[str, Any]], names: dict[str, str], guide: str =
             x=list(names.values()), y=[score(row, guide, name) for name in names], name=label(row),
             marker={"color": PALETTE[i % len(PALETTE)], "pattern": {"shape": "/" if row["distilled"] else ""}},
         )  # fmt: skip
-    figure.update_layout(title=f"Factor scores, {guide}-guided", barmode="group", margin_t=100)
+    legend = {"y": -0.3, "yanchor": "top"}  # at the foot: on a narrow page it would cover the bars
+    figure.update_layout(title=f"Factor scores, {guide}-guided", barmode="group", height=460, margin_b=150, legend=legend)
     return figure
