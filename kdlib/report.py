@@ -95,7 +95,8 @@ def results(preset: str) -> str:
     """The table of every finished run of ``preset`` and of the runs kept in git, then the reader's own against those."""
     own = [r for r in result_rows(list_runs(runs_folder() / preset)) if "parameters" in r]
     kept = [r for r in result_rows(list_runs(reference_folder())) if "parameters" in r]
-    parts = ["## Made here", as_markdown(own)] if own else []
+    shown = rows_of_preset(preset)  # the reader's own, and the shipped teacher that they were distilled from
+    parts = [f"## Preset `{preset}`, as run here", as_markdown(shown)] if own else []
     for name in sorted({r["preset"] for r in kept}):
         parts += [f"## Kept in git: preset `{name}`", as_markdown([r for r in kept if r["preset"] == name])]
     twins = [(theirs, mine) for mine in own for theirs in kept if _same_run(theirs, mine)]
