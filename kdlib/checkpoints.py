@@ -7,6 +7,7 @@ final name is whole, whatever happened while it was written. Nothing is ever unp
 
 import json
 import os
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -64,18 +65,29 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
     write_atomically(path, lambda temporary: torch.save({"format": CHECKPOINT_FORMAT, **content}, temporary))
 
 
+def read_torch_file(path: Path) -> Any:
+    """Content of a file of `torch.save`, tensors on the CPU, unpickling tensors and plain containers only.
+
+    The one place where such a file is read. Raises `InputError`, naming the file, if it is missing, broken or holds more.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise InputError(f"{path}: no such file") from error
+    except pickle.UnpicklingError as error:
+        raise InputError(
+            f"{path}: not a file of torch.save, or one that holds more than tensors, which could run code and is not opened"
+        ) from error
+    except Exception as error:  # bytes that are no such file can end the reading in nearly any error
+        raise InputError(f"{path}: not a complete file of torch.save ({type(error).__name__}); remove it, or get it again") from error
+
+
 def load_checkpoint(path: Path) -> dict[str, Any]:
     """Read a checkpoint written by `save_checkpoint`, tensors on the CPU.
 
     Raises `InputError`, naming the file, if it is anything else: no such file, a truncated one, a pickle with code.
     """
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such checkpoint") from error
-    except Exception as error:  # bytes that are no checkpoint can end the reading in nearly any error
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{path}: not a checkpoint that can be loaded safely ({reason}); remove it or name another") from error
+    content = read_torch_file(path)
     if not isinstance(content, dict) or content.get("format") != CHECKPOINT_FORMAT:
         raise InputError(f"{path}: a torch file, but not a checkpoint of this study ({CHECKPOINT_FORMAT!r})")
     return content
@@ -119,14 +131,19 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 def check_layout(path: Path | str, name: str, network: nn.Module, tensors: dict[str, Tensor]) -> None:
     """Raise `InputError` unless ``tensors`` are exactly ``network``'s, by name and shape; lists every difference."""
-    expected = {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()}
-    found = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
-    problems = [f"missing {key} {list(expected[key])}" for key in expected.keys() - found.keys()]
-    problems += [f"extra {key} {list(found[key])}" for key in found.keys() - expected.keys()]
-    problems += [
-        f"{key} is {list(found[key])}, should be {list(expected[key])}"
-        for key in expected.keys() & found.keys()
-        if expected[key] != found[key]
-    ]
+    problems = layout_problems({key: tuple(tensor.shape) for key, tensor in network.state_dict().items()}, tensors)
     if problems:
-        raise InputError(f"{path}: {name} does not fit the networks:\n  " + "\n  ".join(sorted(problems)))
+        raise InputError(f"{path}: {name} does not fit the networks:\n  " + "\n  ".join(problems))
+
+
+def layout_problems(expected: dict[str, tuple[int, ...]], found: dict[str, Tensor]) -> list[str]:
+    """A sentence for every tensor of ``found`` that is missing, extra or misshapen against ``expected`` {name: shape}."""
+    problems = []
+    for name in sorted(expected.keys() | found.keys()):
+        if name not in found:
+            problems.append(f"missing {name} {list(expected[name])}")
+        elif name not in expected:
+            problems.append(f"extra {name} {list(found[name].shape)}")
+        elif expected[name] != tuple(found[name].shape):
+            problems.append(f"{name} is {list(found[name].shape)}, should be {list(expected[name])}")
+    return problems

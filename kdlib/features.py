@@ -11,7 +11,6 @@ To add a network: a subclass of ``FeatureNetwork`` that resizes and normalises f
 
 import hashlib
 import os
-import pickle
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models import squeezenet1_0
 
+from kdlib.checkpoints import read_torch_file
 from kdlib.errors import InputError
 from kdlib.factor_network import load_factor_network
 
@@ -125,8 +125,8 @@ class SqueezeNetFeatures(FeatureNetwork):
         with torch.random.fork_rng(devices=[]):  # its first weights are drawn, and not used
             network = squeezenet1_0(weights=None)
         try:
-            network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-        except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, TypeError, AttributeError, KeyError) as error:
+            network.load_state_dict(read_torch_file(path))
+        except (InputError, RuntimeError, TypeError, AttributeError) as error:  # the latter three: other tensors, or none
             raise InputError(f"{path} does not hold {self.what}: {error}") from error
         if self.weights_sha256 != self.known_sha256:
             self.warnings.append(

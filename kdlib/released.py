@@ -8,7 +8,6 @@ One function, `released_name`, holds the whole dictionary between their names an
 Nothing but tensors is ever unpickled.
 """
 
-import pickle
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from kdlib.blocks import HighPass
-from kdlib.checkpoints import write_atomically
+from kdlib.checkpoints import layout_problems, read_torch_file, write_atomically
 from kdlib.errors import InputError
 from kdlib.landmark_network import DEPTH, LandmarkNetwork
 from kdlib.landmarks import LandmarkMasks
@@ -231,17 +230,8 @@ def _count(names: Iterable[str], pattern: str) -> int:
 
 
 def _read(path: Path) -> dict:
-    """Content of a file of torch.save, unpickling tensors and plain containers only."""
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (FileNotFoundError, IsADirectoryError) as error:
-        raise InputError(f"{path}: no such file") from error
-    except pickle.UnpicklingError as error:
-        raise InputError(
-            f"{path}: not a file of torch.save, or one that holds more than tensors, which could run code and is not opened"
-        ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
-        raise InputError(f"{path}: not a complete file of torch.save ({type(error).__name__}); download it again") from error
+    """The dictionary that a file of torch.save holds."""
+    content = read_torch_file(path)
     if not isinstance(content, dict):
         raise InputError(f"{path}: holds a {type(content).__name__}, not a dictionary of networks")
     return content
@@ -255,16 +245,9 @@ def _state(path: Path, name: str, entry: object) -> State:
 
 
 def _differences(network: str, expected: dict[str, tuple[int, ...]], found: State) -> list[str]:
-    problems = []
-    for name in sorted(expected.keys() | found.keys()):
-        if name not in found:
-            if not name.endswith(COUNTERS):
-                problems.append(f"{network}: missing {name} {list(expected[name])}")
-        elif name not in expected:
-            problems.append(f"{network}: extra {name} {list(found[name].shape)}")
-        elif expected[name] != tuple(found[name].shape):
-            problems.append(f"{network}: {name} is {list(found[name].shape)}, should be {list(expected[name])}")
-    return problems
+    """What does not fit; counters of batch norms, which nothing uses, may be missing."""
+    needed = {name: shape for name, shape in expected.items() if name in found or not name.endswith(COUNTERS)}
+    return [f"{network}: {problem}" for problem in layout_problems(needed, found)]
 
 
 def _rename(name: str, network: nn.Module) -> State:
