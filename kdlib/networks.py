@@ -13,6 +13,7 @@ Shapes: image [N 3 H W] in [-1, 1], latent z [N Z], style s [N S], domain label 
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 
 from kdlib.blocks import AdaINResBlk, HighPass, MobileResBlk, ResBlk, instance_norm, leaky_relu
 from kdlib.errors import InputError
+from kdlib.landmarks import IMAGE_SIZE as MASK_SIZE
 
 TEACHER_ALPHA = 512
 SKIP_SIZES = (32, 64, 128)  # feature sizes that get a high-pass skip; the first uses mask 0, the others mask 1
@@ -73,6 +75,18 @@ class Architecture:
         return self.image_size.bit_length() - 1 - 2
 
 
+def check_masks_exist(w_hpf: float, image_size: int) -> None:
+    """Raise `InputError` for a high-pass skip at a picture size that has no face masks.
+
+    A generator alone works at any size, with masks from elsewhere or without any; what is trained and evaluated needs them.
+    """
+    if w_hpf > 0 and image_size != MASK_SIZE:
+        raise InputError(
+            f"w_hpf = {w_hpf} with image_size = {image_size}: the high-pass skip is steered by face masks, which exist at "
+            f"{MASK_SIZE} px only; set image_size = {MASK_SIZE}, or w_hpf = 0 for networks without the skip"
+        )
+
+
 def select_domain(values: Tensor, y: Tensor) -> Tensor:
     """Per-domain outputs [N D ...] and labels y [N] -> the asked domain's, [N ...]."""
     return values[torch.arange(len(y), device=y.device), y]
@@ -88,6 +102,13 @@ def check_labels(y: Tensor, domains: int) -> None:
     """Raise `InputError` unless y is [N] of integers; their range is left to indexing, which must not wait for a GPU."""
     if y.ndim != 1 or y.is_floating_point():
         raise InputError(f"domain labels of shape {list(y.shape)}, {y.dtype}: need [N] integers from 0 to {domains - 1}")
+
+
+class Content(NamedTuple):
+    """What the generator's encoding half makes of N pictures; no style has touched it."""
+
+    features: Tensor  # [N C h w], the bottleneck's
+    skips: dict[int, Tensor]  # by feature size: what the high-pass skip adds to decoder features of that size
 
 
 class Generator(nn.Module):
@@ -119,23 +140,32 @@ class Generator(nn.Module):
 
     def forward(self, x: Tensor, s: Tensor, masks: tuple[Tensor, Tensor] | None = None) -> Tensor:
         """``masks``: two of [N 1 H W] in [0, 1], where the source's features are let through (needs ``w_hpf`` > 0)."""
+        return self.render(self.content(x, masks), s)
+
+    def content(self, x: Tensor, masks: tuple[Tensor, Tensor] | None = None) -> Content:
+        """What is kept of pictures x [N 3 H W], whatever style they will be given: one content serves many ``render`` calls."""
         check_images(x, self.arch.image_size)
-        if s.shape != (len(x), self.arch.style_dim):
-            raise InputError(f"styles of shape {list(s.shape)} for {len(x)} pictures: need [{len(x)} {self.arch.style_dim}]")
         if masks is not None and self.high_pass is None:
             raise InputError("masks were given to a generator without a high-pass skip: build it with w_hpf > 0")
-        entering = {}
+        skips = {}
         h = self.from_rgb(x)
         for block in self.encode:
-            if masks is not None and h.shape[2] in SKIP_SIZES:
-                entering[h.shape[2]] = h  # a bottleneck block overwrites nothing: its size is below the smallest skip
+            size = h.shape[2]
+            if masks is not None and size in SKIP_SIZES:  # of the feature ENTERING the block; the bottleneck is smaller than any skip
+                mask = F.interpolate(masks[0] if size == SKIP_SIZES[0] else masks[1], size=size, mode="bilinear")
+                skips[size] = self.high_pass(mask * h)
             h = block(h)
+        return Content(h, skips)
+
+    def render(self, content: Content, s: Tensor) -> Tensor:
+        """``content`` of N pictures in the styles s [N S] -> [N 3 H W]."""
+        h = content.features
+        if s.shape != (len(h), self.arch.style_dim):
+            raise InputError(f"styles of shape {list(s.shape)} for {len(h)} pictures: need [{len(h)} {self.arch.style_dim}]")
         for block in self.decode:
             h = block(h, s)
-            if h.shape[2] in entering:
-                mask = masks[0] if h.shape[2] == SKIP_SIZES[0] else masks[1]
-                mask = F.interpolate(mask, size=h.shape[2], mode="bilinear")
-                h = h + self.high_pass(mask * entering[h.shape[2]])
+            if h.shape[2] in content.skips:
+                h = h + content.skips[h.shape[2]]
         return self.to_rgb(leaky_relu(self.to_rgb_norm(h)))
 
 
@@ -285,8 +315,9 @@ def build_networks(
     """All five networks, He-initialised.
 
     ``seed`` makes the weights reproducible without touching the global random state; None draws from that state.
-    Raises `InputError` where `Architecture` does.
+    Raises `InputError` where `Architecture` does, and for a high-pass skip at a size without face masks.
     """
+    check_masks_exist(w_hpf, image_size)
     arch = Architecture(image_size, domains, alpha, student, w_hpf, base_width, style_dim, latent_dim)
     with torch.random.fork_rng(devices=[], enabled=seed is not None):
         if seed is not None:

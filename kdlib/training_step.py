@@ -21,7 +21,7 @@ from kdlib.augmentation import WarpSettings, style_warp
 from kdlib.config import LossWeights, TrainingSettings
 from kdlib.data import Batch, step_rng
 from kdlib.losses import adversarial_loss, cycle_loss, diversity_loss, r1_penalty, style_reconstruction_loss
-from kdlib.networks import Networks
+from kdlib.networks import Content, Networks
 
 
 class NonFiniteLoss(FloatingPointError):
@@ -81,6 +81,33 @@ def average_decay(training: TrainingSettings, step: int) -> float:
     return min(training.ema_decay, (1 + step) / (10 + step)) if training.ema_ramp else training.ema_decay
 
 
+@dataclass(frozen=True)
+class _Drawn:
+    """A picture of the sources in the target domain, with what it was made of: kept while the weights that drew it hold."""
+
+    content: Content
+    style: Tensor  # [N S]
+    picture: Tensor  # [N 3 H W]
+
+    @staticmethod
+    def of(generator: nn.Module, content: Content, style: Tensor) -> "_Drawn":
+        return _Drawn(content, style, generator.render(content, style))
+
+
+@dataclass(frozen=True)
+class _Guide:
+    """The teacher's style codes for one kind of guidance, and the weights of the three terms that hang on it."""
+
+    style: Tensor  # [N S]
+    w_adv: float
+    w_use: float
+    w_source: float
+
+    @property
+    def used(self) -> bool:
+        return max(self.w_adv, self.w_use, self.w_source) > 0
+
+
 @dataclass
 class _Iteration:
     """One iteration's inputs and helpers, and the losses it has seen."""
@@ -117,63 +144,79 @@ class _Iteration:
 
 def _discriminator_update(it: _Iteration, name: str, w_adv: float, real: tuple, fake: tuple) -> None:
     """D learns to tell ``real`` (x, y) from ``fake`` (x, y): Eq 7, or Eqs 31 and 32, with R1 on the real ones (Eq 6)."""
-    if w_adv == 0:
-        return
     d, w_r1 = it.learner.nets.discriminator, it.learner.losses.lambda_r1
     x, y = real
     x = x.detach().requires_grad_(w_r1 > 0)
+    x_fake, y_fake = fake
     with it.autocast():
-        real_logits, fake_logits = d(x, y), d(*fake)
+        real_logits, fake_logits = d(x, y), d(x_fake.detach().float(), y_fake)
     terms = {"real": (w_adv, adversarial_loss(real_logits, True)), "fake": (w_adv, adversarial_loss(fake_logits, False))}
     if w_r1 > 0:
         terms["r1"] = (w_r1, r1_penalty(real_logits, x))
     it.update(name, terms, ["discriminator"])
 
 
-def _translation_update(it: _Iteration, name: str, style: Callable[[int], Tensor], networks: list[str]) -> None:
-    """StarGAN-v2's generator objective (Eqs 7 to 11); ``style(0)`` and ``style(1)`` are two styles of the target domain."""
+def _translation_update(it: _Iteration, name: str, drawn: _Drawn, second: Callable[[], Tensor], networks: list[str]) -> None:
+    """StarGAN-v2's generator objective (Eqs 7 to 11) on the picture ``drawn``; ``second`` gives another style of its domain."""
     nets, b, w = it.learner.nets, it.batch, it.learner.losses
     w_ds = diversity_weight(w.lambda_ds, it.learner.step, it.learner.diversity_iterations)
     terms = {}
     with it.autocast():
-        s = style(0)
-        fake = nets.generator(b.x, s, it.masks)
+        fake = drawn.picture
         if w.lambda_adv > 0:
             terms["adv"] = (w.lambda_adv, adversarial_loss(nets.discriminator(fake, b.y_ref), True))
         if w.lambda_sty > 0:
-            terms["sty"] = (w.lambda_sty, style_reconstruction_loss(it.encode(nets.style_encoder, fake, b.y_ref), s))
+            terms["sty"] = (w.lambda_sty, style_reconstruction_loss(it.encode(nets.style_encoder, fake, b.y_ref), drawn.style))
         if w_ds > 0:
             with torch.no_grad():
-                fake2 = nets.generator(b.x, style(1), it.masks)
+                fake2 = nets.generator.render(drawn.content, second())
             terms["ds"] = (-w_ds, diversity_loss(fake, fake2))
         if w.lambda_cyc > 0:
-            s_source = it.encode(nets.style_encoder, b.x, b.y)
+            with torch.set_grad_enabled("style_encoder" in networks):
+                s_source = it.encode(nets.style_encoder, b.x, b.y)
             terms["cyc"] = (w.lambda_cyc, cycle_loss(nets.generator(fake, s_source, nets.masks(fake)), b.x))
     if terms:
         it.update(name, terms, networks)
 
 
 def stargan_step(it: _Iteration) -> None:
-    """StarGAN-v2's own iteration (Eqs 6 to 12): D on latent-guided, then reference-guided fakes; G, F, E; then G alone."""
-    nets, b = it.learner.nets, it.batch
+    """StarGAN-v2's own iteration (Eqs 6 to 12): D on latent-guided, then reference-guided fakes; G, F, E; then G alone.
 
-    def latent_style(i: int) -> Tensor:
-        return nets.mapping_network((b.z, b.z2)[i], b.y_ref)
+    No update of D changes G, E or F: the latent-guided pictures that D is shown are the ones that G learns from next.
+    """
+    nets, b, w_adv = it.learner.nets, it.batch, it.learner.losses.lambda_adv
+    g = nets.generator
 
-    def reference_style(i: int) -> Tensor:
-        return it.encode(nets.style_encoder, (b.x_ref, b.x_ref2)[i], b.y_ref)
+    def latent_style(z: Tensor) -> Tensor:
+        return nets.mapping_network(z, b.y_ref)
 
-    for guide, style in (("latent", latent_style), ("reference", reference_style)):
+    def reference_style(x: Tensor) -> Tensor:  # no update here reaches E through a reference
+        with torch.no_grad():
+            return it.encode(nets.style_encoder, x, b.y_ref)
+
+    with it.autocast():
+        content = g.content(b.x, it.masks)
+        by_latent = _Drawn.of(g, content, latent_style(b.z))
+    if w_adv > 0:
+        _discriminator_update(it, "D/latent", w_adv, (b.x, b.y), (by_latent.picture, b.y_ref))
         with torch.no_grad(), it.autocast():
-            fake = nets.generator(b.x, style(0), it.masks)
-        _discriminator_update(it, f"D/{guide}", it.learner.losses.lambda_adv, (b.x, b.y), (fake.float(), b.y_ref))
+            by_reference = g.render(content, reference_style(b.x_ref))
+        _discriminator_update(it, "D/reference", w_adv, (b.x, b.y), (by_reference, b.y_ref))
 
-    _translation_update(it, "G/latent", latent_style, ["generator", "mapping_network", "style_encoder"])
-    _translation_update(it, "G/reference", reference_style, ["generator"])
+    _translation_update(it, "G/latent", by_latent, lambda: latent_style(b.z2), ["generator", "mapping_network", "style_encoder"])
+    del content, by_latent  # of weights that are no more
+
+    with it.autocast():
+        by_reference = _Drawn.of(g, g.content(b.x, it.masks), reference_style(b.x_ref))
+    _translation_update(it, "G/reference", by_reference, lambda: reference_style(b.x_ref2), ["generator"])
 
 
 def distillation_step(it: _Iteration) -> None:
-    """What distillation adds (Eqs 31 to 38). Images of both generators are made with the TEACHER's style codes."""
+    """What distillation adds (Eqs 31 to 38). Pictures of both generators are drawn with the TEACHER's style codes.
+
+    The updates of D, D^s and F in the middle leave G as it is: the reference-guided pictures that D is shown are the ones
+    that G learns from next.
+    """
     nets, teacher, b, w = it.learner.nets, it.learner.teacher, it.batch, it.learner.losses
 
     with torch.no_grad(), it.autocast():
@@ -181,18 +224,27 @@ def distillation_step(it: _Iteration) -> None:
         s_latent2 = teacher.mapping_network(b.z2, b.y)  # s_z2: source domain
         s_reference = teacher.style_encoder(b.x_ref, b.y_ref)
         s_source = teacher.style_encoder(b.x, b.y)
+    latent = _Guide(s_latent, w.lambda_image_adv_latent, w.lambda_style_use_latent, w.lambda_source_latent)
+    reference = _Guide(s_reference, w.lambda_image_adv_reference, w.lambda_style_use_reference, w.lambda_source_reference)
 
-    guides = {
-        "latent": (s_latent, w.lambda_image_adv_latent, w.lambda_style_use_latent, w.lambda_source_latent),
-        "reference": (s_reference, w.lambda_image_adv_reference, w.lambda_style_use_reference, w.lambda_source_reference),
-    }
-    # Image adversarial, D's side: the teacher's image is real, the student's fake (Eq 31, then Eq 32).
-    for guide, (s, w_adv, _, _) in guides.items():
-        if w_adv > 0:
-            with torch.no_grad(), it.autocast():
-                of_teacher = teacher.generator(b.x, s, it.masks).float()
-                of_student = nets.generator(b.x, s, it.masks).float()
-            _discriminator_update(it, f"KD/D/{guide}", w_adv, (of_teacher, b.y_ref), (of_student, b.y_ref))
+    drawn = None
+    if reference.used or latent.w_adv > 0:
+        with it.autocast():
+            content = nets.generator.content(b.x, it.masks)
+            drawn = _Drawn.of(nets.generator, content, s_reference)
+
+    # Image adversarial, D's side: the teacher's picture is real, the student's fake (Eq 31, then Eq 32).
+    if latent.w_adv > 0 or reference.w_adv > 0:
+        with torch.no_grad(), it.autocast():
+            of_teacher = teacher.generator.content(b.x, it.masks)
+    if latent.w_adv > 0:
+        with torch.no_grad(), it.autocast():
+            real, fake = teacher.generator.render(of_teacher, s_latent), nets.generator.render(content, s_latent)
+        _discriminator_update(it, "KD/D/latent", latent.w_adv, (real.float(), b.y_ref), (fake, b.y_ref))
+    if reference.w_adv > 0:
+        with torch.no_grad(), it.autocast():
+            real = teacher.generator.render(of_teacher, s_reference)
+        _discriminator_update(it, "KD/D/reference", reference.w_adv, (real.float(), b.y_ref), (drawn.picture, b.y_ref))
 
     # Style adversarial, D^s's side, then F_S's (Eq 33 on z1 and the target domain, Eq 34 on z2 and the source domain).
     codes = {
@@ -213,27 +265,34 @@ def distillation_step(it: _Iteration) -> None:
         it.update(f"KD/F/{name}", {"adv": (weight, adversarial_loss(logits, True))}, ["mapping_network"])
 
     # G_S and E_S: image adversarial, style utilisation, source attributes (Eqs 32, 36, 38, then Eqs 31, 35, 37).
-    for guide, (s, w_adv, w_use, w_source) in reversed(guides.items()):
-        if max(w_adv, w_use, w_source) == 0:
-            continue
-        terms = {}
+    if reference.used:
+        _imitation_update(it, "KD/G/reference", drawn, reference, s_source)
+    del drawn
+    if latent.used:
         with it.autocast():
-            fake = nets.generator(b.x, s, it.masks)
-            if w_adv > 0:
-                terms["adv"] = (w_adv, adversarial_loss(nets.discriminator(fake, b.y_ref), True))
-            if w_use > 0:
-                terms["use"] = (w_use, style_reconstruction_loss(it.encode(nets.style_encoder, fake, b.y_ref), s))
-            if w_source > 0:
-                terms["source"] = (w_source, cycle_loss(nets.generator(fake, s_source, nets.masks(fake)), b.x))
-        it.update(f"KD/G/{guide}", terms, ["generator", "style_encoder"])
+            drawn = _Drawn.of(nets.generator, nets.generator.content(b.x, it.masks), s_latent)
+        _imitation_update(it, "KD/G/latent", drawn, latent, s_source)
+
+
+def _imitation_update(it: _Iteration, name: str, drawn: _Drawn, guide: _Guide, s_source: Tensor) -> None:
+    """G_S and E_S learn from the picture ``drawn`` in the teacher's style; ``s_source`` is the teacher's style of the source."""
+    nets, b = it.learner.nets, it.batch
+    fake, terms = drawn.picture, {}
+    with it.autocast():
+        if guide.w_adv > 0:
+            terms["adv"] = (guide.w_adv, adversarial_loss(nets.discriminator(fake, b.y_ref), True))
+        if guide.w_use > 0:
+            terms["use"] = (guide.w_use, style_reconstruction_loss(it.encode(nets.style_encoder, fake, b.y_ref), guide.style))
+        if guide.w_source > 0:
+            terms["source"] = (guide.w_source, cycle_loss(nets.generator(fake, s_source, nets.masks(fake)), b.x))
+    it.update(name, terms, ["generator", "style_encoder"])
 
 
 def update_average(average: Networks, nets: Networks, decay: float) -> None:
     """average <- decay average + (1 - decay) nets, over the parameters of G, E and F (Eq 4)."""
+    pairs = [pair for n in Networks.TRANSLATING for pair in zip(getattr(average, n).parameters(), getattr(nets, n).parameters())]
     with torch.no_grad():
-        for name in Networks.TRANSLATING:
-            for a, p in zip(getattr(average, name).parameters(), getattr(nets, name).parameters()):
-                a.lerp_(p, 1 - decay)
+        torch._foreach_lerp_(*map(list, zip(*pairs)), 1 - decay)
 
 
 def train_iteration(learner: Learner, batch: Batch) -> dict[str, float]:
