@@ -6,9 +6,7 @@ final name is whole, whatever happened while it was written. Nothing is ever unp
 """
 
 import json
-import os
 import pickle
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,46 +16,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from kdlib.errors import InputError
+from kdlib.files import write_atomically
 
 CHECKPOINT_FORMAT = "kdlib checkpoint 1"
-
-
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
-    """Let ``write`` fill a temporary file beside ``path``, then fsync and rename it.
-
-    If anything fails (a full disk, say) the temporary file is removed, what stood at ``path`` stays, and an OSError is
-    raised that names the file.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        write(temporary)
-        temporary.chmod(0o666 & ~_umask())  # some writers make files that only their owner may read
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException as error:
-        temporary.unlink(missing_ok=True)
-        # torch and safetensors wrap a failed write in errors of their own; whoever catches OSError must see it.
-        if isinstance(error, (RuntimeError, SafetensorError)):
-            raise OSError(f"{path}: could not be written ({error}); is the disk full?") from error
-        raise
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)  # the rename itself must survive a power cut
-    finally:
-        os.close(directory)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file atomically."""
-    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 def save_checkpoint(path: Path, content: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+WEIGHTS_VARIABLE = "KDLIB_WEIGHTS"
 
 
 def runs_folder() -> Path:
@@ -30,9 +31,19 @@ def cache_folder() -> Path:
     return from_repository(os.environ.get("KDLIB_CACHE") or data_folder() / "cache")
 
 
+def weights_folder() -> Path:
+    """Weights published by others (kdlib.published_weights): $KDLIB_WEIGHTS, else weights/ beside the drawn data."""
+    return from_repository(os.environ.get(WEIGHTS_VARIABLE) or data_folder() / "weights")
+
+
 def from_repository(path: str | Path) -> Path:
     """A path as given if absolute, else relative to the repository."""
     return REPOSITORY / Path(path).expanduser()
+
+
+def from_here(path: str | Path) -> Path:
+    """A path as given if something lies there, else relative to the repository."""
+    return Path(path).expanduser() if Path(path).expanduser().exists() else from_repository(path)
 
 
 def shown(path: Path) -> str:
