@@ -13,17 +13,18 @@ import sys
 import time
 from pathlib import Path
 
-from kdlib.checkpoints import write_text
 from kdlib.config import load_preset
 from kdlib.data import TrainingBatches, open_dataset
 from kdlib.devices import prepare
 from kdlib.errors import InputError
+from kdlib.files import write_text
 from kdlib.landmark_network import LandmarkNetwork
 from kdlib.landmarks import LandmarkMasks
+from kdlib.learner import make_learner
 from kdlib.networks import build_networks
 from kdlib.released import load_landmarks, load_released
 from kdlib.runs import describe_environment
-from kdlib.training_step import make_learner, train_iteration
+from kdlib.training_step import train_iteration
 
 
 def main() -> int:
@@ -65,7 +66,7 @@ def measure(options: argparse.Namespace) -> dict:
     for step in range(options.iterations):
         batch = batches.batch(step).to(device)
         start = time.perf_counter()
-        losses = train_iteration(learner, batch)
+        losses = train_iteration(learner, batch).read()
         seconds.append(time.perf_counter() - start)
         print(f"iteration {step}: {seconds[-1]:.1f} s", file=sys.stderr)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -23,14 +23,15 @@ from pathlib import Path
 import torch
 from plain_step import PlainStep
 
-from kdlib.checkpoints import write_text
 from kdlib.config import LossWeights, MachineSettings, TrainingSettings
 from kdlib.data import Batch
 from kdlib.devices import prepare
+from kdlib.files import write_text
+from kdlib.learner import make_learner
 from kdlib.networks import Networks, build_networks
 from kdlib.progress import progress_bar
 from kdlib.runs import describe_environment
-from kdlib.training_step import make_learner, train_iteration
+from kdlib.training_step import train_iteration
 
 DECAY = 100_000  # iterations over which the diversity weight falls, as in the thesis
 
@@ -71,7 +72,7 @@ def ours(precision: str) -> Callable[[Case, torch.device], Callable[[int], None]
     def make(case: Case, device: torch.device) -> Callable[[int], None]:
         student, teacher = case.networks()
         learner = make_learner(student.to(device), TrainingSettings(precision=precision), LossWeights(), DECAY, teacher.to(device))
-        return lambda i: train_iteration(learner, case.noise(i).to(device))
+        return lambda i: train_iteration(learner, case.noise(i).to(device)).read()
 
     return make
 

@@ -84,15 +84,27 @@ def thesis_augmentation(
 
     The result may be a view of ``image``.
     """
-    height, width = image.shape[-2:]
+    return augment(image, *draw_augmentation(*image.shape[-2:], rng, settings))
+
+
+def draw_augmentation(
+    height: int, width: int, rng: np.random.Generator, settings: AugmentationSettings = AugmentationSettings()
+) -> tuple[tuple[int, int, int, int] | None, bool]:
+    """What happens to one picture: the crop (see ``draw_crop``) or None, and whether it is mirrored."""
+    crop = None
     if rng.random() < settings.crop_probability:
-        top, left, crop_height, crop_width = draw_crop(height, width, rng, settings.crop_scale, settings.crop_ratio)
-        box = (left, top, left + crop_width, top + crop_height)
-        crop = Image.fromarray(image.permute(1, 2, 0).numpy()).crop(box).resize((width, height), Image.Resampling.BILINEAR)
-        image = torch.from_numpy(np.array(crop)).permute(2, 0, 1)
-    if rng.random() < settings.flip_probability:
-        image = image.flip(-1)
-    return image
+        crop = draw_crop(height, width, rng, settings.crop_scale, settings.crop_ratio)
+    return crop, bool(rng.random() < settings.flip_probability)
+
+
+def augment(image: torch.Tensor, crop: tuple[int, int, int, int] | None, flip: bool) -> torch.Tensor:
+    """Do what ``draw_augmentation`` has drawn. In numpy: torch would mirror a large picture with a team of threads."""
+    pixels = image.numpy()
+    if crop is not None:
+        top, left, height, width = crop
+        cut = Image.fromarray(pixels.transpose(1, 2, 0)).crop((left, top, left + width, top + height))
+        pixels = np.array(cut.resize(pixels.shape[:0:-1], Image.Resampling.BILINEAR)).transpose(2, 0, 1)
+    return torch.from_numpy(pixels[..., ::-1].copy() if flip else pixels)
 
 
 def draw_crop(

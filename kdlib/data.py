@@ -26,10 +26,11 @@ import numpy as np
 import torch
 from PIL import Image
 
-from kdlib.augmentation import AugmentationSettings, thesis_augmentation
+from kdlib.augmentation import AugmentationSettings, augment, draw_augmentation
 from kdlib.errors import InputError
 from kdlib.images import load_image, square
-from kdlib.validation import WORKERS, DataReport, inspect_listing, list_pictures
+from kdlib.parallel import Workers
+from kdlib.validation import WORKERS, DataReport, Expected, inspect_listing, list_pictures
 
 CACHE_BYTES = 4 * 2**30
 
@@ -57,7 +58,7 @@ class PicturesOnDemand:
         if len(chosen) == 0:
             return torch.empty((0, *self.shape[1:]), dtype=self.dtype)
         with ThreadPoolExecutor(min(WORKERS, len(chosen))) as pool:
-            return torch.stack(list(pool.map(load, [self.files[i] for i in chosen])))
+            return torch.from_numpy(np.stack([picture.numpy() for picture in pool.map(load, [self.files[i] for i in chosen])]))
 
 
 Pictures = torch.Tensor | PicturesOnDemand
@@ -110,11 +111,12 @@ def open_dataset(
     skip_bad: bool = False,
     batch_size: int | None = None,
     cache_bytes: int = CACHE_BYTES,
+    expected: Expected | None = None,
 ) -> Dataset:
     """Check the data set at ``root`` and make it ready at ``image_size`` pixels.
 
     Every file is read once. If all pictures at that size fit into ``cache_bytes`` of memory (3 ``image_size``^2 bytes each)
-    they are kept, otherwise each is decoded again when it is asked for.
+    they are kept, otherwise each is decoded again when it is asked for. ``expected``: see `inspect_dataset`.
 
     Raises :class:`InputError` naming every problem (see ``DataReport.problems``). With ``skip_bad`` unreadable files are left
     out instead, and a warning names them; the report's warnings are issued in any case.
@@ -128,7 +130,7 @@ def open_dataset(
     def keep(path: Path, rgb: Image.Image) -> None:
         decoded[path] = square(rgb, image_size)
 
-    report = inspect_listing(listing, image_size, batch_size, keep if fits else None)
+    report = inspect_listing(listing, image_size, batch_size, keep if fits else None, expected)
     report.raise_if_unusable(skip_bad)
     left_out = [f"{p.path}: {p.reason}." for p in report.bad]
     if left_out:
@@ -157,8 +159,12 @@ class Batch:
     z2: torch.Tensor
 
     def to(self, device: torch.device | str) -> Batch:
-        """The same batch on another device."""
-        return Batch(*(getattr(self, field.name).to(device) for field in fields(self)))
+        """The same batch on another device; a pinned one is on its way when this returns."""
+        return Batch(*(getattr(self, field.name).to(device, non_blocking=True) for field in fields(self)))
+
+    def pinned(self) -> Batch:
+        """The same batch in page-locked memory."""
+        return Batch(*(getattr(self, field.name).pin_memory() for field in fields(self)))
 
 
 class TrainingBatches:
@@ -171,6 +177,7 @@ class TrainingBatches:
         latent_dim: int,
         seed: int,
         augmentation: AugmentationSettings = AugmentationSettings(),
+        workers: Workers = Workers(),
     ) -> None:
         for name, value, least in (("batch_size", batch_size, 1), ("latent_dim", latent_dim, 1), ("seed", seed, 0)):
             if value < least:
@@ -183,9 +190,10 @@ class TrainingBatches:
         self.latent_dim = latent_dim
         self.seed = seed
         self.augmentation = augmentation
+        self.own = workers.part(batch_size)
 
     def batch(self, step: int) -> Batch:
-        """The batch of one step (0, 1, ...), on the CPU. Safe to call from several threads."""
+        """The batch of one step (0, 1, ...), on the CPU; of several workers each gets its rows of it. Safe in several threads."""
         size, counts = self.batch_size, np.array(self.split.counts)
         draw = step_rng(self.seed, step, "pictures")
         y, y_ref = draw.integers(len(counts), size=(2, size))
@@ -193,16 +201,20 @@ class TrainingBatches:
         first = draw.integers(counts[y_ref])
         second = draw.integers(counts[y_ref] - 1)
         second += second >= first  # uniform over the other pictures of the domain
+        side = self.split.image_size
+        draw = step_rng(self.seed, step, "augmentation")
+        changes = [draw_augmentation(side, side, draw, self.augmentation) for _ in range(3 * size)]  # drawn for all, made for one's own
+        changes = [change for start in (0, size, 2 * size) for change in changes[start : start + size][self.own]]
+        y, y_ref, source, first, second = (values[self.own] for values in (y, y_ref, source, first, second))
         pictures = self._fetch(np.concatenate([y, y_ref, y_ref]), np.concatenate([source, first, second]))
 
-        draw = step_rng(self.seed, step, "augmentation")
-        # In numpy, as is the gathering below: torch would start a second team of threads in the thread that prefetches, and
+        # In numpy, as are the gathering below and `augment`: torch would start a second team of threads in the thread that prefetches, and
         # the two teams would wait for each other's cores in every training step.
-        levels = np.stack([thesis_augmentation(picture, draw, self.augmentation).numpy() for picture in pictures])
-        x, x_ref, x_ref2 = torch.from_numpy(levels / np.float32(127.5) - np.float32(1)).split(size)  # as images.to_float
+        levels = np.stack([augment(picture, *change).numpy() for picture, change in zip(pictures, changes, strict=True)])
+        x, x_ref, x_ref2 = torch.from_numpy(levels / np.float32(127.5) - np.float32(1)).split(len(y))  # as images.to_float
 
         draw = step_rng(self.seed, step, "latents")
-        z, z2 = torch.from_numpy(draw.standard_normal((2, size, self.latent_dim), dtype=np.float32))
+        z, z2 = torch.from_numpy(draw.standard_normal((2, size, self.latent_dim), dtype=np.float32)[:, self.own])
         return Batch(x, torch.from_numpy(y), x_ref, x_ref2, torch.from_numpy(y_ref), z, z2)
 
     def _fetch(self, domains: np.ndarray, indices: np.ndarray) -> torch.Tensor:
@@ -221,22 +233,29 @@ class BatchSource(Protocol):
     def batch(self, step: int) -> Batch: ...
 
 
-def prefetch(batches: BatchSource, first_step: int, stop_step: int, depth: int = 2) -> Iterator[tuple[int, Batch]]:
+def prefetch(
+    batches: BatchSource, first_step: int, stop_step: int, depth: int = 2, pin: bool = False
+) -> Iterator[tuple[int, Batch]]:
     """Yield ``(step, batch)`` for ``range(first_step, stop_step)``, the next ``depth`` batches being made in the background.
 
     The batches are those of ``batches.batch(step)``, whatever the depth. An error raised there is raised here, at its step.
-    The background thread ends with the iterator: when it is exhausted, closed, or dropped.
+    The background thread ends with the iterator: when it is exhausted, closed, or dropped. ``pin``: in page-locked memory, from
+    where a GPU fetches while it computes.
     """
     if depth < 1:
         raise InputError(f"depth={depth}: at least one batch has to be made ahead.")
     worker = ThreadPoolExecutor(1, thread_name_prefix="prefetch")
     steps = range(first_step, stop_step)
+
+    def make(step: int) -> Batch:
+        return batches.batch(step).pinned() if pin else batches.batch(step)
+
     try:
-        pending = deque(worker.submit(batches.batch, step) for step in steps[:depth])
+        pending = deque(worker.submit(make, step) for step in steps[:depth])
         for step in steps:
             batch = pending.popleft().result()
             if step + depth in steps:
-                pending.append(worker.submit(batches.batch, step + depth))
+                pending.append(worker.submit(make, step + depth))
             yield step, batch
     finally:
         worker.shutdown(cancel_futures=True)

@@ -6,37 +6,39 @@ run that was killed and started again ends, on a CPU, with the same bits as one 
 
 import contextlib
 import fcntl
-import json
 import math
-import os
 import resource
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
+from kdlib import parallel
 from kdlib.augmentation import AugmentationSettings
-from kdlib.checkpoints import load_checkpoint, save_checkpoint, save_weights, write_atomically, write_text
+from kdlib.checkpoints import load_checkpoint, save_checkpoint, save_weights
 from kdlib.data import Dataset, TrainingBatches, prefetch
 from kdlib.devices import prepare
 from kdlib.errors import InputError
+from kdlib.files import write_atomically
 from kdlib.grids import assemble, demonstration
+from kdlib.learner import Learner, diversity_weight, make_learner
 from kdlib.networks import Networks
+from kdlib.parallel import Workers
 from kdlib.paths import shown
 from kdlib.progress import progress_bar
 from kdlib.runs import Run, RunSettings, describe_environment
-from kdlib.training_step import Learner, NonFiniteLoss, diversity_weight, make_learner, train_iteration
+from kdlib.training_log import TrainingLog, Window, truncate
+from kdlib.training_step import Losses, NonFiniteLoss, train_iteration
 
-PROGRESS_SECONDS = 2.0  # between two notes to whoever watches from another process
 BAR_LOSSES = ("G/latent/adv", "G/latent/sty", "G/latent/cyc", "KD/G/latent/use")
 
 
 def train(run: Run, settings: RunSettings, dataset: Dataset, teacher: Networks | None = None, progress: bool = True) -> Run:
     """Train ``run`` to its end, from its last checkpoint if it has one. A finished run is returned as it is.
+
+    Of several processes (`kdlib.parallel`) the first writes; any number of them may go on with a run.
 
     ``teacher`` must be given if and only if the settings distil. Raises `NonFiniteLoss`, naming step and loss, and
     OSError on a full disk; both leave the last good checkpoint, from which the same call goes on.
@@ -45,8 +47,10 @@ def train(run: Run, settings: RunSettings, dataset: Dataset, teacher: Networks |
         raise InputError("distill = True needs a teacher, distill = False takes none")
     if run.finished:
         return run
-    with _sole_trainer(run):
-        _train(run, settings, dataset, teacher, progress)
+    together = parallel.workers()
+    with _sole_trainer(run) if together.first else contextlib.nullcontext():
+        _train(run, settings, dataset, teacher, together, progress)
+    together.wait()
     return run
 
 
@@ -61,72 +65,67 @@ def _sole_trainer(run: Run) -> Iterator[None]:
         yield
 
 
-def _train(run: Run, settings: RunSettings, dataset: Dataset, teacher: Networks | None, progress: bool) -> None:
-    training = settings.preset.training
+def _train(run: Run, settings: RunSettings, dataset: Dataset, teacher: Networks | None, workers: Workers, progress: bool) -> None:
+    training, logs = settings.preset.training, settings.preset.logging
     device = prepare(settings.preset.machine, training.allow_tf32)
     learner = make_learner(
         settings.build(training.seed).to(device), training, settings.preset.losses, settings.diversity_iterations,
-        teacher.to(device) if teacher is not None else None,
+        teacher.to(device) if teacher is not None else None, workers,
     )  # fmt: skip
-    for leftover in run.path.rglob(".*.tmp"):  # of a process killed while it wrote
-        leftover.unlink()
     window = restore(learner, run)
-    past = run.json("environment.json") if (run.path / "environment.json").is_file() else []
-    run.write_json("environment.json", [*past, {"first_step": learner.step, **describe_environment(device)}])
-
+    if workers.first:
+        _tidy(run, learner.step, {**describe_environment(device), "processes": workers.count})
     batches = TrainingBatches(
         dataset.train, training.batch_size, settings.preset.networks.latent_dim, training.seed,
-        augmentation=AugmentationSettings(
-            crop_probability=training.crop_probability, flip_probability=training.flip_probability
-        ),
+        AugmentationSettings(crop_probability=training.crop_probability, flip_probability=training.flip_probability), workers,
     )  # fmt: skip
-    logs = settings.preset.logging
-    bar = progress_bar(total=settings.iterations, initial=learner.step, unit="it", desc=run.name, disable=not progress)
-    upcoming = contextlib.closing(prefetch(batches, learner.step, settings.iterations))
-    with bar, _Log(run, learner.step) as log, upcoming as steps:
+    reading = (logs.log_every, logs.sample_every, logs.candidate_every, logs.checkpoint_every)
+    bar = progress_bar(total=settings.iterations, initial=learner.step, unit="it", desc=run.name, disable=not (progress and workers.first))
+    upcoming = contextlib.closing(prefetch(batches, learner.step, settings.iterations, pin=device.type == "cuda"))
+    pending: list[Losses] = []
+    losses: dict[str, float] = {}  # the last that were read
+    with bar, upcoming as steps, TrainingLog(run, learner.step) if workers.first else contextlib.nullcontext() as log:
         for _, batch in steps:
-            losses = train_iteration(learner, batch.to(device))
-            window.add(losses)
+            pending.append(train_iteration(learner, batch.to(device)))
             step = learner.step
             last = step == settings.iterations
-            if step % logs.log_every == 0 or last:
+            due = [last or (every > 0 and step % every == 0) for every in reading]
+            if any(due):
+                for losses in (iteration.read() for iteration in pending):  # the one place where the loop waits for a GPU
+                    window.add(losses)
+                pending.clear()
+            if not workers.first:
+                continue
+            if due[0]:
                 ds = diversity_weight(learner.losses.lambda_ds, step - 1, learner.diversity_iterations)
-                log.write(step, {"lambda_ds": ds, **window.pop_means()}, bar)
-            if step % logs.sample_every == 0 or last:
+                log.write(step, {"lambda_ds": ds, **window.pop_means()})
+                bar.set_postfix({k: f"{losses[k]:.3f}" for k in BAR_LOSSES if k in losses}, refresh=False)
+            if due[1]:
                 write_samples(run, learner.average, dataset, step, device)
-            if step % logs.checkpoint_every == 0 or last:
+            if due[2] and logs.candidate_every:
+                write_candidate(learner, run, settings)  # before the checkpoint: a run that goes on from there lacks none
+            if due[3]:
                 log.sync()
                 checkpoint(learner, run, window, logs.keep_checkpoints)
             log.note_progress(step, settings.iterations, losses)
             bar.update()
-            if step % logs.log_every == 0:
-                bar.set_postfix({k: f"{losses[k]:.3f}" for k in BAR_LOSSES if k in losses}, refresh=False)
-    finish(run, settings, learner)
+    if workers.first:
+        finish(run, settings, learner)
 
 
-class _Window(dict):
-    """Since the last log line, for every loss: [sum, iterations that had it]."""
-
-    def add(self, losses: dict[str, float]) -> None:
-        for name, value in losses.items():
-            total, count = self.get(name, (0.0, 0))
-            self[name] = [total + value, count + 1]
-
-    def pop_means(self) -> dict[str, float]:
-        means = {name: total / count for name, (total, count) in self.items()}
-        self.clear()
-        return means
+def _tidy(run: Run, first_step: int, environment: dict[str, Any]) -> None:
+    """Before a run starts or goes on: remove what a killed process left, cut the log back, note where it runs."""
+    for leftover in run.path.rglob(".*.tmp"):
+        leftover.unlink()
+    for name in ("log.jsonl", "timing.jsonl"):
+        truncate(run.path / name, first_step)
+    past = run.json("environment.json") if (run.path / "environment.json").is_file() else []
+    run.write_json("environment.json", [*past, {"first_step": first_step, **environment}])
 
 
-def checkpoint(learner: Learner, run: Run, window: _Window, keep: int) -> None:
-    """Write the learner's whole state, then remove all but the last ``keep`` checkpoints.
-
-    Weights that are not finite are not written: a loss can be finite on the very step that spoils the weights.
-    """
-    for name, network in learner.nets.modules():
-        for key, p in network.named_parameters():
-            if not torch.isfinite(p).all():
-                raise NonFiniteLoss(f"step {learner.step}: weights {name}.{key} are not finite; the last checkpoint is intact")
+def checkpoint(learner: Learner, run: Run, window: Window, keep: int) -> None:
+    """Write the learner's whole state, then remove all but the last ``keep`` checkpoints. Only finite weights are written."""
+    _check_finite(learner)
     content: dict[str, Any] = {
         "step": learner.step,
         "networks": {name: network.state_dict() for name, network in learner.nets.modules()},
@@ -139,14 +138,35 @@ def checkpoint(learner: Learner, run: Run, window: _Window, keep: int) -> None:
         old.unlink()
 
 
+def write_candidate(learner: Learner, run: Run, settings: RunSettings) -> None:
+    """Keep this iteration's moving averages, in the format of the final weights, for whoever chooses among them.
+
+    A run resumed from an earlier checkpoint writes them again, on a CPU with the same bytes.
+    """
+    _check_finite(learner)
+    _write_average(run.candidate(learner.step), settings, learner)
+
+
+def _write_average(path: Path, settings: RunSettings, learner: Learner) -> None:
+    save_weights(path, dict(learner.average.modules()), {"settings": settings.as_dict(), "step": learner.step})
+
+
+def _check_finite(learner: Learner) -> None:
+    """Raise `NonFiniteLoss` unless all weights are finite: a loss can be finite on the very step that spoils the weights."""
+    for name, network in learner.nets.modules():
+        for key, p in network.named_parameters():
+            if not torch.isfinite(p).all():
+                raise NonFiniteLoss(f"step {learner.step}: weights {name}.{key} are not finite; the last checkpoint is intact")
+
+
 def checkpoints_of(run: Run) -> list[Path]:
     """The run's checkpoints, oldest first."""
     return sorted(run.checkpoint_folder.glob("step_*.pt"))
 
 
-def restore(learner: Learner, run: Run) -> _Window:
-    """Bring ``learner`` to the run's last checkpoint, if it has one; cut the log back to it. Returns the open window."""
-    window, paths = _Window(), checkpoints_of(run)
+def restore(learner: Learner, run: Run) -> Window:
+    """Bring ``learner`` to the run's last checkpoint, if it has one. Returns the losses that are not logged yet."""
+    window, paths = Window(), checkpoints_of(run)
     if paths:
         content = load_checkpoint(paths[-1])
         try:
@@ -160,78 +180,7 @@ def restore(learner: Learner, run: Run) -> _Window:
             window.update(content["window"])
         except (KeyError, RuntimeError, ValueError) as error:
             raise InputError(f"{shown(paths[-1])}: does not fit this run's networks ({error}); remove it") from error
-    for name in ("log.jsonl", "timing.jsonl"):
-        _truncate_lines(run.path / name, learner.step)
     return window
-
-
-def _truncate_lines(path: Path, step: int) -> None:
-    """Drop a log's lines after ``step``, a torn last line included."""
-    if not path.is_file():
-        return
-    kept = []
-    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
-        with contextlib.suppress(json.JSONDecodeError):
-            if line.endswith("\n") and json.loads(line)["step"] <= step:
-                kept.append(line)
-    write_text(path, "".join(kept))
-
-
-class _Log:
-    """The run's log files, and the note that lets another process show how far the run is."""
-
-    def __init__(self, run: Run, first_step: int):
-        self.run = run
-        self.last = (first_step, time.perf_counter())
-        self.started = self.last
-        self.noted = 0.0
-
-    def __enter__(self) -> "_Log":
-        self.losses = open(self.run.path / "log.jsonl", "a", encoding="utf-8")
-        self.timing = open(self.run.path / "timing.jsonl", "a", encoding="utf-8")
-        self.events = _tensorboard(self.run, self.started[0])
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.losses.close()
-        self.timing.close()
-        if self.events:
-            self.events.close()
-
-    def write(self, step: int, values: dict[str, float], bar: tqdm) -> None:
-        now = time.perf_counter()
-        rate = (step - self.last[0]) / (now - self.last[1])
-        self.last = (step, now)
-        self.losses.write(json.dumps({"step": step, **values}) + "\n")
-        self.timing.write(json.dumps({"step": step, "iterations_per_second": round(rate, 4)}) + "\n")
-        self.losses.flush()
-        self.timing.flush()
-        if self.events:
-            for name, value in values.items():
-                self.events.add_scalar(name, value, step)
-
-    def sync(self) -> None:
-        """The log reaches the disk before the checkpoint that continues it."""
-        os.fsync(self.losses.fileno())
-
-    def note_progress(self, step: int, total: int, losses: dict[str, float]) -> None:
-        now = time.perf_counter()
-        if now - self.noted < PROGRESS_SECONDS and step < total:
-            return
-        self.noted = now
-        rate = (step - self.started[0]) / (now - self.started[1])
-        note = {"step": step, "total": total, "iterations_per_second": rate, "seconds_left": (total - step) / rate}
-        temporary = self.run.path / ".progress.tmp"
-        temporary.write_text(json.dumps({**note, "losses": losses}), encoding="utf-8")
-        temporary.replace(self.run.path / "progress.json")  # not synced: nothing is lost with it
-
-
-def _tensorboard(run: Run, first_step: int) -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        return None
-    return SummaryWriter(str(run.path / "tensorboard"), purge_step=first_step + 1)
 
 
 def write_samples(run: Run, nets: Networks, dataset: Dataset, step: int, device: torch.device) -> None:
@@ -244,7 +193,7 @@ def write_samples(run: Run, nets: Networks, dataset: Dataset, step: int, device:
 
 def finish(run: Run, settings: RunSettings, learner: Learner) -> None:
     """Write the moving averages as final weights, then the mark that the run is complete."""
-    save_weights(run.weights, dict(learner.average.modules()), {"settings": settings.as_dict(), "step": learner.step})
+    _write_average(run.weights, settings, learner)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     on_device = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
     seconds = training_seconds(run)

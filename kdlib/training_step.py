@@ -17,68 +17,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from kdlib.augmentation import WarpSettings, style_warp
-from kdlib.config import LossWeights, TrainingSettings
+from kdlib.augmentation import WarpSettings, affine_warp, draw_warps
 from kdlib.data import Batch, step_rng
+from kdlib.learner import Learner, average_decay, diversity_weight, update_average
 from kdlib.losses import adversarial_loss, cycle_loss, diversity_loss, r1_penalty, style_reconstruction_loss
-from kdlib.networks import Content, Networks
+from kdlib.networks import Content
 
 
 class NonFiniteLoss(FloatingPointError):
     """A loss became infinite or not a number; the message names the step and the loss."""
-
-
-@dataclass
-class Learner:
-    """What an iteration changes: networks, their moving average, one optimiser a network; and the settings it obeys."""
-
-    nets: Networks
-    average: Networks  # exponential moving average of G, E and F: what is evaluated and shipped
-    optimizers: dict[str, torch.optim.Optimizer]
-    training: TrainingSettings
-    losses: LossWeights
-    diversity_iterations: int  # the diversity weight reaches 0 there
-    teacher: Networks | None = None  # frozen; given: every iteration distils
-    step: int = 0  # iterations done
-
-
-def make_learner(
-    nets: Networks, training: TrainingSettings, losses: LossWeights, diversity_iterations: int, teacher: Networks | None = None
-) -> Learner:
-    """Optimisers and moving average for freshly built ``nets`` (on their device already).
-
-    Adam with the thesis's settings (5.3.1) for every network; F learns with its own rate, which distillation raises.
-    """
-    if teacher is None:
-        nets.style_discriminator = None  # it judges against a teacher; without one there is nothing to judge
-    else:
-        for name in Networks.TRANSLATING:
-            getattr(teacher, name).eval().requires_grad_(False)
-    for _, network in nets.modules():
-        network.to(memory_format=torch.channels_last)  # a fifth to a third faster on CPUs: no reordering around small convolutions
-    rate = (training.student_learning_rate if nets.arch.student else 0.0) or training.learning_rate
-    f_rate = training.mapping_learning_rate if teacher is None else training.mapping_learning_rate_distilled
-    optimizers = {
-        name: torch.optim.Adam(
-            network.parameters(),
-            lr=f_rate if name == "mapping_network" else rate,
-            betas=(training.beta1, training.beta2),
-            weight_decay=training.weight_decay,
-            fused=True,
-        )
-        for name, network in nets.modules()
-    }
-    return Learner(nets, nets.averaged_copy(), optimizers, training, losses, diversity_iterations, teacher)
-
-
-def diversity_weight(lambda_ds: float, step: int, iterations: int) -> float:
-    """lambda_ds decayed linearly to 0 over ``iterations`` (thesis 5.3.3), a pure function of the step (0 for the first)."""
-    return lambda_ds * max(0.0, 1.0 - step / iterations)
-
-
-def average_decay(training: TrainingSettings, step: int) -> float:
-    """Decay of the moving average at ``step`` (Eq 4), ramped up at the start if the preset asks for it."""
-    return min(training.ema_decay, (1 + step) / (10 + step)) if training.ema_ramp else training.ema_decay
 
 
 @dataclass(frozen=True)
@@ -125,7 +72,11 @@ class _Iteration:
 
     def encode(self, encoder: nn.Module, x: Tensor, y: Tensor) -> Tensor:
         """E(x, y), of pictures warped at random where the preset asks for it: pose cannot hide in a style then."""
-        return encoder(style_warp(x, self.warp_rng, WarpSettings(strength=self.learner.training.style_warp)), y)
+        warp, workers = WarpSettings(strength=self.learner.training.style_warp), self.learner.workers
+        if warp.strength > 0:
+            maps = draw_warps(len(x) * workers.count, self.warp_rng, warp)  # for the whole batch, to use one's own
+            x = affine_warp(x, maps[workers.part(len(maps))], warp.padding)
+        return encoder(x, y)
 
     def update(self, name: str, terms: dict[str, tuple[float, Tensor]], networks: Iterable[str]) -> None:
         """One backward pass of the weighted sum of ``terms`` and one optimiser step of each of ``networks``.
@@ -137,6 +88,7 @@ class _Iteration:
         total = sum(weight * value for weight, value in terms.values())
         parameters = [p for n in networks for p in getattr(self.learner.nets, n).parameters()]
         total.backward(inputs=parameters)
+        self.learner.workers.average([p.grad for p in parameters if p.grad is not None])
         for n in networks:
             self.learner.optimizers[n].step()
             self.learner.optimizers[n].zero_grad(set_to_none=True)
@@ -144,7 +96,8 @@ class _Iteration:
 
 def _discriminator_update(it: _Iteration, name: str, w_adv: float, real: tuple, fake: tuple) -> None:
     """D learns to tell ``real`` (x, y) from ``fake`` (x, y): Eq 7, or Eqs 31 and 32, with R1 on the real ones (Eq 6)."""
-    d, w_r1 = it.learner.nets.discriminator, it.learner.losses.lambda_r1
+    d, every = it.learner.nets.discriminator, it.learner.training.r1_every
+    w_r1 = it.learner.losses.lambda_r1 * every if it.learner.step % every == 0 else 0.0
     x, y = real
     x = x.detach().requires_grad_(w_r1 > 0)
     x_fake, y_fake = fake
@@ -288,18 +241,31 @@ def _imitation_update(it: _Iteration, name: str, drawn: _Drawn, guide: _Guide, s
     it.update(name, terms, ["generator", "style_encoder"])
 
 
-def update_average(average: Networks, nets: Networks, decay: float) -> None:
-    """average <- decay average + (1 - decay) nets, over the parameters of G, E and F (Eq 4)."""
-    pairs = [pair for n in Networks.TRANSLATING for pair in zip(getattr(average, n).parameters(), getattr(nets, n).parameters())]
-    with torch.no_grad():
-        torch._foreach_lerp_(*map(list, zip(*pairs)), 1 - decay)
+@dataclass(frozen=True)
+class Losses:
+    """The unweighted losses of one iteration, still on their device: reading them waits until it has got so far."""
+
+    step: int  # iterations done with this one
+    names: tuple[str, ...]  # e.g. G/latent/cyc
+    values: Tensor  # one each, means over the whole batch
+
+    def read(self) -> dict[str, float]:
+        """The losses by name. Raises `NonFiniteLoss`; the learner's weights are spoilt then, its last checkpoint is not."""
+        losses = dict(zip(self.names, self.values.tolist()))
+        bad = [name for name, value in losses.items() if not math.isfinite(value)]
+        if bad:
+            raise NonFiniteLoss(
+                f"step {self.step}: loss {bad[0]} is {losses[bad[0]]}"
+                + (f" (then also {', '.join(bad[1:])})" if bad[1:] else "")
+                + "; the last checkpoint is intact: lower the learning rate or the loss's weight and start a new run"
+            )
+        return losses
 
 
-def train_iteration(learner: Learner, batch: Batch) -> dict[str, float]:
-    """Do iteration ``learner.step`` on ``batch`` (on the learner's device), and advance the step.
+def train_iteration(learner: Learner, batch: Batch) -> Losses:
+    """Do iteration ``learner.step`` on ``batch`` (on the learner's device; of several workers, one's own part), advance the step.
 
-    Every random number is a function of (seed, step). Returns the unweighted losses by name, e.g. ``G/latent/cyc``.
-    Raises `NonFiniteLoss`; the learner's weights are spoilt then, its last checkpoint is not.
+    Every random number is a function of (seed, step). Nothing here waits for a GPU.
     """
     device_type = batch.x.device.type
     low_precision = learner.training.precision == "bfloat16"
@@ -314,14 +280,7 @@ def train_iteration(learner: Learner, batch: Batch) -> dict[str, float]:
         distillation_step(it)
     update_average(learner.average, learner.nets, average_decay(learner.training, learner.step))
 
-    values = torch.stack([v.float() for v in it.seen.values()]).tolist()  # one wait for the device, not one a loss
-    losses = dict(zip(it.seen, values))
-    bad = [name for name, value in losses.items() if not math.isfinite(value)]
     learner.step += 1
-    if bad:
-        raise NonFiniteLoss(
-            f"step {learner.step}: loss {bad[0]} is {losses[bad[0]]}"
-            + (f" (then also {', '.join(bad[1:])})" if bad[1:] else "")
-            + "; the last checkpoint is intact: lower the learning rate or the loss's weight and start a new run"
-        )
-    return losses
+    values = torch.stack([v.float() for v in it.seen.values()])
+    learner.workers.average([values])
+    return Losses(learner.step, tuple(it.seen), values)

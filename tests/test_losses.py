@@ -5,7 +5,7 @@ import math
 import torch
 
 from kdlib.losses import adversarial_loss, cycle_loss, diversity_loss, r1_penalty, style_reconstruction_loss
-from kdlib.training_step import average_decay, diversity_weight
+from kdlib.learner import average_decay, diversity_weight
 from kdlib.config import TrainingSettings
 
 
