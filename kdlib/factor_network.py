@@ -21,11 +21,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.transforms.v2 import functional as TF
 
-from kdlib.checkpoints import load_weights, save_weights, write_text
+from kdlib.checkpoints import load_weights, save_weights
 from kdlib.critters import CONTENT_FACTORS, SPECIES, STYLE_FACTORS, critter_at, render
 from kdlib.errors import InputError
+from kdlib.files import write_text
 from kdlib.images import to_float
 from kdlib.paths import shown
 from kdlib.progress import progress_bar
@@ -99,8 +99,10 @@ def draw(count: int, seed: int, image_size: int, split: str = "train") -> tuple[
 
 def disturb(images: Tensor, random: torch.Generator) -> Tensor:
     """Blur and noise of random strength, which leave every factor as it is: what a generator's pictures may suffer from."""
+    from torchvision.transforms.v2.functional import gaussian_blur
+
     if torch.rand((), generator=random) < 0.4:
-        images = TF.gaussian_blur(images, [5, 5], [0.3 + 1.2 * torch.rand((), generator=random).item()])
+        images = gaussian_blur(images, [5, 5], [0.3 + 1.2 * torch.rand((), generator=random).item()])
     if torch.rand((), generator=random) < 0.4:
         images = images + 0.12 * torch.rand((), generator=random) * torch.randn(images.shape, generator=random)
     return images.clamp(-1, 1)

@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from kdlib.checkpoints import write_atomically
 from kdlib.data import Split
-from kdlib.features import FeatureNetwork
+from kdlib.feature_network import FeatureNetwork
+from kdlib.files import write_atomically
 from kdlib.images import to_float
 from kdlib.metrics import FeatureStatistics, to_float64
 from kdlib.progress import progress_bar
@@ -57,7 +57,6 @@ def real_features(
     domain: int,
     network: FeatureNetwork,
     *,
-    kernel_samples: int,
     batch_size: int = 32,
     device: torch.device | str = "cpu",
     cache_dir: str | Path | None = None,
@@ -65,7 +64,7 @@ def real_features(
 ) -> SetFeatures:
     """Features of all pictures of one domain of a split, from the cache where they are in it.
 
-    At most ``kernel_samples`` vectors are kept, a fixed random choice that does not depend on any evaluation's seed.
+    At most ``network.kernel.samples`` vectors are kept, a fixed random choice that does not depend on any evaluation's seed.
     An unreadable cache file counts as missing and is replaced.
     """
     key = {
@@ -76,7 +75,7 @@ def real_features(
         "weights": network.weights_sha256,
         "preprocessing": network.preprocessing,
         "image_size": split.image_size,
-        "kernel_samples": kernel_samples,
+        "kernel_samples": network.kernel.samples,
     }
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
     path = None if cache_dir is None else Path(cache_dir) / f"features_{network.name}_{split.image_size}px_{digest[:24]}.npz"
@@ -86,11 +85,11 @@ def real_features(
 
     images, count = split.images(domain), split.counts[domain]
     keep = np.zeros(count, dtype=bool)
-    keep[np.random.default_rng(0).permutation(count)[:kernel_samples]] = True
+    keep[np.random.default_rng(0).permutation(count)[: network.kernel.samples]] = True
     collector = FeatureCollector(network.dimension, keep)
     starts = range(0, count, batch_size)
     with torch.no_grad():
-        for start in progress_bar(starts, desc=f"real {split.domains[domain]}", leave=False, delay=5, disable=not progress):
+        for start in progress_bar(starts, desc=f"real {split.domains[domain]}, {network.name}", leave=False, delay=5, disable=not progress):
             collector.add(network(to_float(images[start : start + batch_size]).to(device)))
     result = collector.result()
     if path is not None:

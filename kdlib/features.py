@@ -1,79 +1,25 @@
-"""Feature networks behind the metrics: images in, one vector per image out.
+"""The feature networks that work without a download, and the list of all of them by name.
 
-One class per network, all used alike: ``network(images [N 3 H W] in [-1, 1]) -> features [N D]``, with a ``name`` that
-every score computed from it carries ("frechet_squeezenet"), its dimension D and the SHA-256 of its weights. The thesis
-(section 5.2) uses Inception-v3 for FID and AlexNet for LPIPS, whose weights have to be downloaded; the two networks
-here work without, and their scores are therefore never called FID or LPIPS.
+The thesis (section 5.2) measures in Inception-v3's features, whose weights are fetched on first use (inception.py). The two
+networks here need no network connection: Critters' factor network comes with kdlib, and SqueezeNet's weights are a file
+that you provide. Their scores carry the network's name and are never called FID or KID.
 
-To add a network: a subclass of ``FeatureNetwork`` that resizes and normalises for itself, and a line in
-``FEATURE_NETWORKS``.
+To add a network: a subclass of ``FeatureNetwork``, and a line in ``FEATURE_NETWORKS``. What needs torchvision imports it when it is
+made: that import takes as long as PyTorch's own, and most notebooks have no use for it.
 """
 
-import hashlib
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.models import squeezenet1_0
 
 from kdlib.checkpoints import read_torch_file
 from kdlib.errors import InputError
 from kdlib.factor_network import load_factor_network
-
-WEIGHTS_VARIABLE = "KDLIB_WEIGHTS"
-
-
-class FeatureNetwork(nn.Module):
-    """A frozen network whose features a metric compares. Subclasses implement ``forward``: [N 3 H W] -> [N D]."""
-
-    name: str  # part of every score's name
-    preprocessing: str  # what happens to the images before the network, for the record
-
-    def __init__(self, dimension: int, weights_sha256: str):
-        super().__init__()
-        self.dimension = dimension
-        self.weights_sha256 = weights_sha256
-        self.warnings: list[str] = []
-
-    def freeze(self) -> None:
-        self.eval().requires_grad_(False)
-
-
-def check_images(images: Tensor) -> None:
-    """Raise InputError unless images are floating point [N 3 H W]."""
-    if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
-        raise InputError(f"images must be floating point [N 3 H W] in [-1, 1], got {images.dtype} {list(images.shape)}")
-
-
-def state_sha256(module: nn.Module) -> str:
-    """SHA-256 over a module's parameters and buffers (name, shape, bytes), the same on every device."""
-    digest = hashlib.sha256()
-    for name, value in sorted(module.state_dict().items()):
-        digest.update(f"{name} {value.dtype} {list(value.shape)}".encode())
-        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
-
-
-def find_weights(file_name: str, what: str, weights: str | Path | None = None) -> Path:
-    """The local file of a network's weights.
-
-    ``weights`` is that file or the folder that holds ``file_name``; without it the environment variable KDLIB_WEIGHTS
-    names the folder. Raises InputError that says which file (``what`` describes it) to put where.
-    """
-    given = weights or os.environ.get(WEIGHTS_VARIABLE)
-    if not given:
-        raise InputError(
-            f"{what} is needed: put the file {file_name} into a folder and name that folder in the environment "
-            f"variable {WEIGHTS_VARIABLE} (or pass weights=...)"
-        )
-    path = Path(given)
-    path = path / file_name if path.is_dir() else path
-    if not path.is_file():
-        raise InputError(f"{path} does not exist: put {what} there, or name its folder in {WEIGHTS_VARIABLE}")
-    return path
+from kdlib.feature_network import FeatureNetwork, check_images, state_sha256
+from kdlib.published_weights import SQUEEZENET, find_weights, sha256_of
 
 
 class FactorNetworkFeatures(FeatureNetwork):
@@ -113,25 +59,24 @@ class SqueezeNetFeatures(FeatureNetwork):
 
     name = "squeezenet"
     preprocessing = "bilinear with antialiasing to 227 px, RGB in 0..255 minus (123, 117, 104); features / 16"
-    file_name = "squeezenet1_0.pth"
-    what = "SqueezeNet 1.0's ImageNet weights (the Caffe release converted to torchvision's squeezenet1_0)"
-    known_sha256 = "84da5d8bfdba027496e45e7fa9ed63a2a02f1d1fa21ebeb0666610a2abb148c7"
     image_size = 227
     feature_scale = 1 / 16
 
     def __init__(self, weights: str | Path | None = None):
-        path = find_weights(self.file_name, self.what, weights)
-        super().__init__(512, hashlib.sha256(path.read_bytes()).hexdigest())
+        from torchvision.models import squeezenet1_0
+
+        path = find_weights(SQUEEZENET, weights)
+        super().__init__(512, sha256_of(path))
         with torch.random.fork_rng(devices=[]):  # its first weights are drawn, and not used
             network = squeezenet1_0(weights=None)
         try:
             network.load_state_dict(read_torch_file(path))
         except (InputError, RuntimeError, TypeError, AttributeError) as error:  # the latter three: other tensors, or none
-            raise InputError(f"{path} does not hold {self.what}: {error}") from error
-        if self.weights_sha256 != self.known_sha256:
+            raise InputError(f"{path} does not hold {SQUEEZENET.what}: {error}") from error
+        if self.weights_sha256 != SQUEEZENET.sha256:
             self.warnings.append(
                 f"{path.name} differs from the SqueezeNet weights behind the reference results (SHA-256 "
-                f"{self.weights_sha256[:12]}, expected {self.known_sha256[:12]}): do not compare scores with those"
+                f"{self.weights_sha256[:12]}, expected {SQUEEZENET.sha256[:12]}): do not compare scores with those"
             )
         # The classifier that follows is not used. Channels last: the same numbers in half the time on a CPU.
         self.layers = network.features.to(memory_format=torch.channels_last)
@@ -146,20 +91,34 @@ class SqueezeNetFeatures(FeatureNetwork):
         return self.layers(pixels - self.mean).mean(dim=(2, 3)) * self.feature_scale
 
 
+def _inception_torchvision(weights: str | Path | None) -> FeatureNetwork:
+    from kdlib.inception import InceptionTorchvision
+
+    return InceptionTorchvision(weights)
+
+
+def _inception_pytorch_fid(weights: str | Path | None) -> FeatureNetwork:
+    from kdlib.inception import InceptionPytorchFid
+
+    return InceptionPytorchFid(weights)
+
+
 # Called with ``weights``: a file, a folder or None.
 FEATURE_NETWORKS: dict[str, Callable[[str | Path | None], FeatureNetwork]] = {
-    "factor_network": lambda weights: FactorNetworkFeatures(),
-    "squeezenet": SqueezeNetFeatures,
+    FactorNetworkFeatures.name: lambda weights: FactorNetworkFeatures(),
+    SqueezeNetFeatures.name: SqueezeNetFeatures,
+    "inception_torchvision": _inception_torchvision,
+    "inception_pytorch_fid": _inception_pytorch_fid,
 }
 
 
 def load_feature_network(
     name: str, *, weights: str | Path | None = None, device: torch.device | str = "cpu"
 ) -> FeatureNetwork:
-    """A feature network by name ("factor_network" or "squeezenet"), frozen, on ``device``.
+    """A feature network of ``FEATURE_NETWORKS`` by name, frozen, on ``device``.
 
-    ``weights``: see ``find_weights``; ignored by the factor network, whose weights come with kdlib. Raises InputError
-    on an unknown name and on missing or wrong weights.
+    ``weights``: the file, or the folder that holds it; see ``published_weights``. The factor network's weights come with
+    kdlib. Raises InputError on an unknown name and on missing or wrong weights.
     """
     if name not in FEATURE_NETWORKS:
         raise InputError(f"unknown feature network {name!r}: choose one of {', '.join(FEATURE_NETWORKS)}")

@@ -7,7 +7,8 @@ from plotly.subplots import make_subplots
 
 from kdlib.critters import CONTENT_FACTORS
 from kdlib.plotting import DASHES, NEUTRAL, PALETTE, SYMBOLS
-from kdlib.results import HEADLINES, label, score
+from kdlib.headlines import Headline, name_of
+from kdlib.results import GUIDES, label, score
 from kdlib.runs import STUDENT, Run
 
 LOSS_PANELS = (
@@ -58,6 +59,29 @@ def loss_figure(run: Run) -> go.Figure:
     return figure
 
 
+def selection_figure(choice: dict[str, Any]) -> go.Figure:
+    """The score of every candidate over the iterations, guide by guide, and the one chosen; ``choice``: `kdlib.selection.choose`'s."""
+    candidates, name = choice["candidates"], choice["score"]
+    steps = [c["step"] for c in candidates]
+    figure = go.Figure()
+    for i, guide in enumerate(GUIDES):
+        figure.add_scatter(
+            x=steps, y=[c[guide][name] for c in candidates], mode="lines+markers", name=f"{guide}-guided",
+            line={"color": PALETTE[i], "width": 1.3}, hovertemplate=f"{guide}-guided, iteration %{{x:,}}: %{{y:.2f}}<extra></extra>",
+        )  # fmt: skip
+    figure.add_scatter(
+        x=steps, y=[c["criterion"] for c in candidates], mode="lines+markers", name="mean, the criterion",
+        line={"color": NEUTRAL, "width": 2.2}, hovertemplate="mean, iteration %{x:,}: %{y:.2f}<extra></extra>",
+    )  # fmt: skip
+    chosen = next(c for c in candidates if c["step"] == choice["chosen"])
+    figure.add_scatter(
+        x=[chosen["step"]], y=[chosen["criterion"]], mode="markers", name="chosen",
+        marker={"symbol": "star", "size": 16, "color": PALETTE[3]}, hovertemplate="chosen, iteration %{x:,}: %{y:.2f}<extra></extra>",
+    )  # fmt: skip
+    figure.update_layout(title="Candidates (lower is better)", yaxis_title=name_of(name), xaxis_title="iteration")
+    return figure
+
+
 def factor_figure(metrics: dict[str, Any], guide: str = "reference") -> go.Figure:
     """Content factors: correlation of the output with its source (asked for) and with its reference (a leak)."""
     mean = metrics[guide]["mean"]
@@ -83,15 +107,17 @@ def style_figure(metrics: dict[str, Any]) -> go.Figure:
 
 
 def pair_figure(metrics: dict[str, Any], name: str, title: str) -> go.Figure:
-    """A score over every ordered pair of domains, latent- and reference-guided side by side."""
+    """A score over every ordered pair of domains, latent- and reference-guided side by side; ± its deviation over seeds."""
     domains = metrics["protocol"]["domains"]
     figure = make_subplots(1, 2, subplot_titles=("latent-guided", "reference-guided"), shared_yaxes=True)
     values = [metrics[guide]["pairs"] for guide in ("latent", "reference")]
+    deviations = [metrics[guide].get("deviation", {}).get("pairs", {}) for guide in ("latent", "reference")]
     everything = [scores[name] for pairs in values for scores in pairs.values()]
-    for column, pairs in enumerate(values, 1):
+    for column, (pairs, spread) in enumerate(zip(values, deviations, strict=True), 1):
         z = [[pairs[f"{a}->{b}"][name] if a != b else None for b in domains] for a in domains]
+        spreads = [[f"<br>± {spread[f'{a}->{b}'][name]:.3f}" if f"{a}->{b}" in spread else "" for b in domains] for a in domains]
         figure.add_heatmap(
-            x=domains, y=domains, z=z, zmin=min(everything), zmax=max(everything), texttemplate="%{z:.3f}",
+            x=domains, y=domains, z=z, zmin=min(everything), zmax=max(everything), text=spreads, texttemplate="%{z:.3f}%{text}",
             showscale=column == 2, row=1, col=column, hovertemplate="%{y} → %{x}: %{z:.4f}<extra></extra>",
         )  # fmt: skip
     figure.update_xaxes(title_text="into")
@@ -100,8 +126,9 @@ def pair_figure(metrics: dict[str, Any], name: str, title: str) -> go.Figure:
     return figure
 
 
-def tradeoff_figure(rows: list[dict[str, Any]], name: str = "frechet") -> go.Figure:
+def tradeoff_figure(rows: list[dict[str, Any]], headline: Headline) -> go.Figure:
     """Parameters against a score: teacher, students with and without distillation; latent- and reference-guided panels."""
+    name = headline.key
     figure = make_subplots(1, 2, subplot_titles=("latent-guided", "reference-guided"), shared_yaxes=True)
     kinds = (
         ("teacher", lambda r: r["role"] != STUDENT),
@@ -117,12 +144,10 @@ def tradeoff_figure(rows: list[dict[str, Any]], name: str = "frechet") -> go.Fig
                 marker={"color": PALETTE[i], "symbol": SYMBOLS[i], "size": 11}, line={"color": PALETTE[i], "dash": DASHES[i]},
                 hovertemplate="%{text}: %{y:.3f}, %{x:,} weights<extra></extra>", row=1, col=column,
             )  # fmt: skip
-    networks = " and ".join(sorted({r["feature_network"].replace("_", " ") for r in rows if "feature_network" in r}))
-    title = f"{dict(HEADLINES)[name]} ({networks})"
     sizes = sorted({r["parameters"] for r in rows if r.get("parameters")})
     ticks = [f"{n / 1e6:.2f} M" if n >= 1e6 else f"{n / 1e3:.0f} k" for n in sizes]
     figure.update_xaxes(title_text="weights", type="log", tickvals=sizes, ticktext=ticks)
-    figure.update_layout(title=title, height=430, margin_b=110, legend={"y": -0.28, "yanchor": "top"})
+    figure.update_layout(title=headline.heading, height=430, margin_b=110, legend={"y": -0.28, "yanchor": "top"})
     return figure
 
 

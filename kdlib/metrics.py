@@ -10,7 +10,7 @@ float64 on the CPU. Difference from the usual implementations: Eq. 13's matrix s
 ``frechet_distance``), so there is no complex intermediate and no epsilon added to a diagonal.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
@@ -181,6 +181,31 @@ def kernel_distance(
         for _ in range(subsets)
     ]
     return Distance(float(np.mean(estimates)), spread=float(np.std(estimates)))
+
+
+@dataclass(frozen=True)
+class KernelProtocol:
+    """How a kernel distance is estimated: from at most ``samples`` vectors a side, all at once or, with ``subsets``, as the
+    mean over that many random pairs of subsets of ``subset_size`` vectors."""
+
+    samples: int
+    subsets: int | None = None
+    subset_size: int | None = None
+
+    def record(self) -> dict[str, int | None]:
+        return asdict(self)
+
+    def distance(self, x: Array, y: Array) -> Distance:
+        """Kernel distance of two feature sets [N D], [M D]. The draw of subsets is fixed; they shrink to the smaller set
+        where that holds too few vectors, and ``warning`` says so."""
+        if self.subsets is None:
+            return kernel_distance(x, y)
+        size = min(self.subset_size, len(x), len(y))
+        estimate = kernel_distance(x, y, subsets=self.subsets, subset_size=size, seed=0)
+        if size < self.subset_size:
+            warning = f"kernel distance from subsets of {size} vectors instead of {self.subset_size:,}: the smaller set holds no more"
+            return Distance(estimate.value, warning, estimate.spread)
+        return estimate
 
 
 def _paired(a: Array, b: Array) -> tuple[np.ndarray, np.ndarray]:

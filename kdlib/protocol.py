@@ -145,10 +145,10 @@ class Translations:
         return outputs
 
     def outputs(self, source: int, styles: Tensor) -> Iterator[Tensor]:
-        """Batches of the outputs of one ordered pair as pictures: rounded to 8 bits, in [-1, 1], in the order of ``guide``."""
+        """Batches [N 3 H W] of the outputs of one ordered pair, the generator's floats, in the order of ``guide``."""
         sources = np.repeat(self.sources[source], self.draws.outputs_per_source)
         for batch in self.batches(len(sources)):
-            yield to_float(to_8_bits(self.translate(source, sources[batch], styles[batch[0] : batch[-1] + 1])))
+            yield self.translate(source, sources[batch], styles[batch[0] : batch[-1] + 1])
 
     def reconstruction_error(self, domain: int) -> float:
         """L1 between sources and their translation in their own style: mean over elements, on the scale of [-1, 1]."""

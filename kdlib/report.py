@@ -7,10 +7,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from kdlib.checkpoints import write_text
 from kdlib.factor_network import REPORT
+from kdlib.files import write_text
 from kdlib.paths import REPOSITORY, reference_folder, runs_folder
-from kdlib.results import GUIDES, HEADLINES, LOWER_IS_BETTER, as_markdown, distillation_pairs, label, markdown_table, ratio, result_rows, rows_of_preset, score
+from kdlib.headlines import FACTORS, Headline, distances, headlines
+from kdlib.results import GUIDES, as_markdown, distillation_pairs, label, markdown_table, ratio, result_rows, rows_of_preset, score
 from kdlib.runs import STUDENT, list_runs
 
 GENERATED = REPOSITORY / "book" / "_generated"
@@ -43,16 +44,22 @@ def findings(preset: str) -> str:
     teachers, students = [r for r in rows if r["role"] != STUDENT], [r for r in rows if r["role"] == STUDENT]
     parts = [f"From the runs of preset `{preset}` ({_iterations(teachers, students)}):"]
     parts += [_teacher_sentence(t) for t in teachers]
-    if teachers and students and (few := max(s["iterations"] for s in students)) < (many := teachers[0]["iterations"]):
+    few, many = _most(students), _most(teachers[:1])
+    if few and many and few < many:
         parts.append(f"**The students** had {few:,} iterations, the teacher {many:,}: what they do not do yet is not what they cannot learn.")
     parts += [_student_sentence(rows, s) for s in students if s["distilled"]]
     parts += _distillation_sentences(rows)
-    return "\n\n".join([*parts, as_markdown(rows, ("parameters", "MACs", "Frechet", "domain", "content", "style followed")), ""])
+    return "\n\n".join([*parts, as_markdown(rows, ("parameters", "MACs", "FID", "Frechet", "LPIPS", "domain", "content", "style followed")), ""])
 
 
 def _iterations(teachers: list[dict[str, Any]], students: list[dict[str, Any]]) -> str:
     named = [("teacher", teachers), ("students", students)]
-    return ", ".join(f"{name} {max(r['iterations'] for r in rows):,} iterations" for name, rows in named if rows) + ", one seed"
+    return ", ".join(f"{name} {_most(rows):,} iterations" if _most(rows) else f"{name} released" for name, rows in named if rows) + ", one seed"
+
+
+def _most(rows: list[dict[str, Any]]) -> int:
+    """The largest number of iterations; 0 if none is known, as of released weights."""
+    return max((r["iterations"] or 0 for r in rows), default=0)
 
 
 def _teacher_sentence(row: dict[str, Any]) -> str:
@@ -82,10 +89,11 @@ def _distillation_sentences(rows: list[dict[str, Any]]) -> list[str]:
     sentences = []
     for alone, distilled in distillation_pairs(rows):
         clauses = []
-        for name, heading in (("frechet", "Frechet distance"), ("content_correlation", "pose kept"), ("style_correlation", "colours followed")):
-            pair = [score(r, "reference", name) for r in (alone, distilled)]
+        told = {"content_correlation": "pose kept", "style_correlation": "colours followed"}
+        for headline in (*distances((alone, distilled), "frechet"), *(h for h in FACTORS if h.key in told)):
+            pair = [score(r, "reference", headline.key) for r in (alone, distilled)]
             if None not in pair:
-                clauses.append(f"{heading} {_change(*pair, name in LOWER_IS_BETTER)}")
+                clauses.append(f"{told.get(headline.key, headline.heading)} {_change(*pair, headline.lower_is_better)}")
         if clauses:
             sentences.append(f"**Distillation at {label(alone)}**, against the same network trained alone: {', '.join(clauses)}, reference-guided.")
     return sentences
@@ -102,7 +110,7 @@ def results(preset: str) -> str:
     twins = [(theirs, mine) for mine in own for theirs in kept if _same_run(theirs, mine)]
     if twins:
         heads = ["*kept → here*", *(label(mine) for _, mine in twins)]
-        lines = [[heading, *(_twin_scores(pair, name) for pair in twins)] for name, heading in HEADLINES]
+        lines = [[headline.heading, *(_twin_scores(pair, headline) for pair in twins)] for headline in headlines([*own, *kept])]
         parts += ["## Did it reproduce?", "Runs made here beside those kept in git, latent- / reference-guided:", markdown_table(heads, lines)]
     return "\n\n".join([*parts, ""]) if parts else f"No run has been evaluated yet: `python -m kdlib study --preset {preset}`.\n"
 
@@ -111,8 +119,8 @@ def _same_run(a: dict[str, Any], b: dict[str, Any]) -> bool:
     return all(a[key] == b[key] for key in ("preset", "run", "iterations"))
 
 
-def _twin_scores(pair: tuple[dict[str, Any], dict[str, Any]], name: str) -> str:
-    scores = [[score(row, guide, name) for row in pair] for guide in GUIDES]
+def _twin_scores(pair: tuple[dict[str, Any], dict[str, Any]], headline: Headline) -> str:
+    scores = [[score(row, guide, headline.key) for row in pair] for guide in GUIDES]
     return " / ".join(f"{a:.2f} → {b:.2f}" for a, b in scores if a is not None and b is not None)
 
 

@@ -5,25 +5,13 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from kdlib import selection
 from kdlib.errors import InputError
+from kdlib.headlines import Headline, headlines
 from kdlib.paths import reference_folder, runs_folder
 from kdlib.runs import STUDENT, Run, list_runs, run_name
 
-# Scores of a results table, (key in metrics.json's means, heading); those a run does not have stay empty.
-HEADLINES = (
-    ("frechet", "Frechet distance"),
-    ("kernel", "kernel distance"),
-    ("domain_accuracy", "domain accuracy"),
-    ("content_correlation", "content kept"),
-    ("detail_correlation", "details kept"),
-    ("style_correlation", "style followed"),
-    ("leak_correlation", "leak"),
-    ("style_diversity", "style diversity"),
-    ("diversity", "feature diversity"),
-)
 GUIDES = ("latent", "reference")
-LOWER_IS_BETTER = ("frechet", "kernel", "leak_correlation")
-DISTANCES = ("frechet", "kernel", "diversity")  # their keys end in the feature network's name
 
 
 def result_rows(runs: Iterable[Run] | None = None) -> list[dict[str, Any]]:
@@ -44,15 +32,19 @@ def result_rows(runs: Iterable[Run] | None = None) -> list[dict[str, Any]]:
             "role": settings.role,
             "alpha": settings.alpha,
             "distilled": settings.distill,
-            "seed": settings.preset.training.seed,
+            "released": run.imported,  # by others: what is not known of its training is null
+            "seed": None if run.imported else settings.preset.training.seed,
             "iterations": finished["step"],
             "seconds_per_iteration": finished["seconds_per_iteration"],
         }
         if (run.path / "metrics.json").is_file():
             metrics = run.json("metrics.json")
             row |= metrics["cost"]
-            row["feature_network"] = metrics["protocol"]["feature_network"]["name"]
+            row["selection"] = selection.evaluated(run, metrics)
+            row["feature_networks"] = {n["name"]: n["scores"] for n in metrics["protocol"]["feature_networks"]}
             row |= {f"{guide}_{k}": v for guide in GUIDES for k, v in metrics[guide]["mean"].items()}
+            deviations = {guide: metrics[guide].get("deviation", {}).get("mean", {}) for guide in GUIDES}
+            row |= {f"{guide}_{k}_deviation": v for guide in GUIDES for k, v in deviations[guide].items()}
             row["reconstruction_l1"] = metrics["reconstruction"]["mean"]["reconstruction_l1"]
         rows.append(row)
     return rows
@@ -73,6 +65,11 @@ def label(row: dict[str, Any]) -> str:
     return text if row["run"] == run_name(row["role"], row["alpha"], row["distilled"]) else f"{text} ({row['run']})"
 
 
+def made(row: dict[str, Any]) -> str:
+    """Where a row's run was made."""
+    return "released" if row["released"] else "kept in git" if row["kept_in_git"] else "here"
+
+
 def distillation_pairs(rows: list[dict[str, Any]]) -> list[tuple[dict[str, Any], dict[str, Any]]]:
     """(alone, distilled) for every two students that differ in nothing else that is in their rows: width, seed, iterations."""
     students = [r for r in rows if r["role"] == STUDENT]
@@ -80,10 +77,17 @@ def distillation_pairs(rows: list[dict[str, Any]]) -> list[tuple[dict[str, Any],
     return [(a, b) for a in students if not a["distilled"] for b in students if b["distilled"] and same(a, b)]
 
 
-def score(row: dict[str, Any], guide: str, name: str) -> float | None:
-    """A mean score of a row, by headline name: Frechet and kernel distances in the row's own feature network."""
-    key = f"{name}_{row.get('feature_network')}" if name in DISTANCES else name
+def score(row: dict[str, Any], guide: str, key: str) -> float | None:
+    """A mean score of a row; None where it has none."""
     return row.get(f"{guide}_{key}")
+
+
+def score_text(row: dict[str, Any], guide: str, headline: Headline) -> str:
+    """A mean score, with its deviation where it is a mean over seeds: '16.18 ± 0.15'."""
+    value, deviation = score(row, guide, headline.key), row.get(f"{guide}_{headline.key}_deviation")
+    if value is None:
+        return "–"
+    return f"{value:.{headline.digits}f}" + ("" if deviation is None else f" ± {deviation:.{headline.digits}f}")
 
 
 def ratio(rows: list[dict[str, Any]], row: dict[str, Any], key: str) -> str:
@@ -98,23 +102,19 @@ def table(rows: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
     """Headings and lines of the results table: a column a run, a line a quantity, scores as 'latent / reference'."""
     presets = {r["preset"] for r in rows}
     heads = ["", *(label(r) if len(presets) == 1 else f"{r['preset']}: {label(r)}" for r in rows)]
-    lines = [["made", *("kept in git" if r["kept_in_git"] else "here" for r in rows)]]
-    lines.append(["iterations", *(f"{r['iterations']:,}" for r in rows)])
+    lines = [["made", *(made(r) for r in rows)]]
+    lines.append(["iterations", *("unknown" if r["iterations"] is None else f"{r['iterations']:,}" for r in rows)])
+    if any(r.get("selection") not in (None, selection.LAST, selection.RELEASED) for r in rows):
+        lines.append(["evaluated", *(r.get("selection") or "" for r in rows)])
     for key, unit, factor in (("parameters", "M", 1e6), ("macs", "G", 1e9)):
         cells = []
         for row in rows:
             value, smaller = f"{row[key] / factor:.3f} {unit}" if row.get(key) else "", ratio(rows, row, key)
             cells.append(f"{value} ({smaller})" if smaller else value)
         lines.append(["MACs" if key == "macs" else key, *cells])
-    networks = sorted({r["feature_network"] for r in rows if "feature_network" in r})
-    for name, heading in HEADLINES:
-        for network in networks if name in DISTANCES else [None]:  # distances in two networks are two metrics
-            scores = [[score(r, g, name) if network in (None, r.get("feature_network")) else None for g in GUIDES] for r in rows]
-            if all(v is None for both in scores for v in both):
-                continue
-            own = f"{heading} ({network.replace('_', ' ')})" if network else heading
-            digits = 2 if network else 3
-            lines.append([own, *(" / ".join("–" if v is None else f"{v:.{digits}f}" for v in both) for both in scores)])
+    for headline in headlines(rows):
+        if any(score(row, guide, headline.key) is not None for row in rows for guide in GUIDES):
+            lines.append([headline.heading, *(" / ".join(score_text(row, guide, headline) for guide in GUIDES) for row in rows)])
     return heads, lines
 
 

@@ -1,5 +1,6 @@
 """What the training, evaluation and comparison notebooks show, made from run folders."""
 
+from collections import Counter
 from typing import Any
 
 import pandas as pd
@@ -8,22 +9,25 @@ from IPython.display import HTML, Markdown, display
 from kdlib.config import Preset
 from kdlib.data import Dataset
 from kdlib.errors import InputError
-from kdlib.figures import factor_figure, score_figure, style_figure
+from kdlib.figures import factor_figure, loss_figure, pair_figure, score_figure, selection_figure, style_figure, tradeoff_figure
 from kdlib.grids import demonstration
+from kdlib.headlines import FACTORS, distances, headlines, name_of
 from kdlib.paths import shown
 from kdlib.plotting import image_grid
-from kdlib.results import DISTANCES, GUIDES, HEADLINES, LOWER_IS_BETTER, distillation_pairs, label, rows_of_preset, score, table
-from kdlib.runs import STUDENT, Run, find_run
-from kdlib.session import check_fits, load_teacher, open_data
+from kdlib.results import GUIDES, distillation_pairs, label, made, rows_of_preset, score, table
+from kdlib.runs import IMPORTED, STUDENT, Run, find_run
+from kdlib.session import check_fits, evaluated_networks, load_teacher, open_data
 
 
 def summary(run: Run) -> str:
     """Markdown: what was trained, on what, for how long."""
     settings, finished = run.settings(), run.json("finished.json")
-    starts = run.json("environment.json")
     what = "Teacher" if settings.role != STUDENT else f"Student, alpha = {settings.alpha}, "
+    if run.imported:
+        return _rows_of(run, _released(what.removesuffix(", ") + ", released", run.json(IMPORTED)))
     if settings.role == STUDENT:
         what += "distilled from the teacher" if settings.distill else "trained without distillation"
+    starts = run.json("environment.json")
     last = starts[-1]
     rows = {
         "what": what,
@@ -36,34 +40,84 @@ def summary(run: Run) -> str:
         "seed": settings.preset.training.seed,
         "commit": f"`{last['commit'][:10]}`" + (" with changes" if last["commit"].endswith("+changes") else ""),
     }
+    return _rows_of(run, rows)
+
+
+def _released(what: str, record: dict[str, Any]) -> dict[str, Any]:
+    """Rows about a run whose weights were released by others: nothing is known of their training but the file."""
+    found = record["detected"]
+    return {
+        "what": what,
+        "file": f"`{record['file']}`, {record['bytes'] / 2**20:,.0f} MiB, SHA-256 `{record['sha256'][:16]}…`",
+        "read off it": f"width cap {found['alpha']}, {found['domains']} domains, {found['image_size']} px, w_hpf {found['w_hpf']:g}",
+        "iterations, time, machine, seed": "not in the file",
+    }
+
+
+def _rows_of(run: Run, rows: dict[str, Any]) -> str:
     return "\n".join([f"| run folder | `{shown(run.path)}` |", "|---|---|", *(f"| {k} | {v} |" for k, v in rows.items())])
+
+
+def losses(run: Run) -> Any:
+    """The run's losses over its iterations; a sentence where they are not known."""
+    if run.imported:
+        return Markdown("Released weights come without a log of their training.")
+    return loss_figure(run)
 
 
 def protocol_summary(name: str, metrics: dict[str, Any]) -> str:
     """Markdown: what was evaluated, by which protocol, and the warnings that came with the result."""
     p = metrics["protocol"]
+    networks = [f"{n['name'].replace('_', ' ')} ({n['dimension']} features)" for n in p["feature_networks"]]
+    seeds = f"seed {p['seed']}" if p["seeds"] == 1 else f"seeds {p['seed']} to {p['seed'] + p['seeds'] - 1}, of which ± is the deviation"
     text = (
         f"**{name}**: {sum(p['source_counts'].values()):,} sources, {len(p['domains']) * (len(p['domains']) - 1)} ordered pairs of domains, "
-        f"{p['outputs_per_source']} outputs a source and guide, {p['outputs']:,} translations in all, seed {p['seed']}. "
-        f"Feature network: {p['feature_network']['name']} ({p['feature_network']['dimension']} features). "
+        f"{p['outputs_per_source']} outputs a source and guide, {p['outputs']:,} translations in all, {seeds}. "
+        f"Feature networks: {', '.join(networks)}{' and LPIPS' if p['lpips'] else ''}. "
         f"Distances are to all {sum(p['train_counts'].values()):,} training pictures, domain by domain."
     )
     return "\n\n".join([text, *(f"> **Caution.** {warning}." for warning in metrics["warnings"])])
 
 
-def frechet_key(metrics: dict[str, Any]) -> str:
-    """Name of the Frechet distance in these metrics' feature network."""
-    return f"frechet_{metrics['protocol']['feature_network']['name']}"
+def selection_view(metrics: dict[str, Any]) -> None:
+    """How the evaluated moment of the run was chosen: every candidate's score, figure and table. Nothing where there was no choice."""
+    choice = metrics.get("selection")
+    if choice is None:
+        return
+    name, steps = choice["score"], {c["step"]: c for c in choice["candidates"]}
+    best, last = steps[choice["chosen"]], steps[choice["last"]]
+    text = (
+        f"**Best of {len(steps)}.** All scores on this page are those of iteration {choice['chosen']:,}, chosen among the moving averages "
+        f"kept on the way ({choice['rule']}): {best['criterion']:.2f}. The last one, iteration {choice['last']:,}, has "
+        f"{last['criterion']:.2f}. A best of {len(steps)}, chosen on the same pictures that it is scored on, is optimistic: part of what "
+        "sets it apart is luck. The thesis reports such a best."
+    )
+    rows = [
+        {"iteration": f"{step:,}{' (chosen)' if c is best else ''}", **{guide: c[guide][name] for guide in GUIDES}, "mean": c["criterion"]}
+        for step, c in steps.items()
+    ]
+    display(Markdown(text), selection_figure(choice), _clean(pd.DataFrame(rows)))
+
+
+def pair_views(metrics: dict[str, Any]) -> None:
+    """A figure a feature network: its Frechet distance over the ordered pairs of domains."""
+    networks = {network["name"]: network["scores"] for network in metrics["protocol"]["feature_networks"]}
+    for headline in distances([{"feature_networks": networks}], "frechet"):
+        display(pair_figure(metrics, headline.key, f"{headline.heading} to the target domain (lower is better)"))
 
 
 def score_table(metrics: dict[str, Any]) -> pd.DataFrame:
     """Every mean score: latent-guided, reference-guided, and what real validation pictures score where that has a meaning."""
-    guided = {guide: metrics[guide]["mean"] for guide in GUIDES}
     real = metrics["real"]["mean"]
-    names = list(dict.fromkeys([*guided["latent"], *guided["reference"]]))
-    rows = [{"score": n.replace("_", " "), **{g: guided[g].get(n) for g in GUIDES}, "real": real.get(n)} for n in names]
+    names = dict.fromkeys(name for guide in GUIDES for name in metrics[guide]["mean"])
+    rows = [{"score": name_of(n), **{g: _with_deviation(metrics[g], n) for g in GUIDES}, "real": real.get(n)} for n in names]
     rows.append({"score": "reconstruction L1 (own style)", "latent": None, "reference": metrics["reconstruction"]["mean"]["reconstruction_l1"], "real": 0.0})
     return _clean(pd.DataFrame(rows))
+
+
+def _with_deviation(scores: dict[str, Any], name: str) -> float | str | None:
+    value, deviation = scores["mean"].get(name), scores.get("deviation", {}).get("mean", {}).get(name)
+    return value if deviation is None else f"{value:.4f} ± {deviation:.4f}"
 
 
 def _clean(frame: pd.DataFrame) -> Any:
@@ -81,8 +135,9 @@ def factor_views(metrics: dict[str, Any]) -> Markdown | None:
 
 def comparison_summary(preset: Preset, rows: list[dict[str, Any]]) -> str:
     """Markdown: which runs are compared."""
-    own = sum(not r["kept_in_git"] for r in rows)
-    return f"Preset `{preset.name}`: {len(rows)} evaluated runs, {own} of them made on this machine, {len(rows) - own} kept in git."
+    counts = Counter(made(r) for r in rows)
+    text = f"Preset `{preset.name}`: {len(rows)} evaluated runs, {counts['here']} of them made on this machine, {counts['kept in git']} kept in git"
+    return text + (f", {counts['released']} released by others." if counts["released"] else ".")
 
 
 def comparison_table(rows: list[dict[str, Any]]) -> Any:
@@ -91,12 +146,19 @@ def comparison_table(rows: list[dict[str, Any]]) -> Any:
     return pd.DataFrame(lines, columns=heads).style.hide(axis="index")
 
 
+def tradeoff_views(rows: list[dict[str, Any]]) -> None:
+    """Size against quality, a figure a feature network: distances in two networks are two metrics."""
+    for headline in distances(rows, "frechet"):
+        display(tradeoff_figure(rows, headline))
+
+
 def distillation_table(rows: list[dict[str, Any]]) -> Any:
     """Alone → distilled, for every width and guide that has both."""
-    columns: dict[str, list[str]] = {"": [f"{heading} ({'lower' if name in LOWER_IS_BETTER else 'higher'} is better)" for name, heading in HEADLINES]}
+    shown_scores = headlines(rows)
+    columns: dict[str, list[str]] = {"": [f"{h.heading} ({'lower' if h.lower_is_better else 'higher'} is better)" for h in shown_scores]}
     for alone, distilled in distillation_pairs(rows):
         for guide in GUIDES:
-            pairs = [(score(alone, guide, name), score(distilled, guide, name)) for name, _ in HEADLINES]
+            pairs = [(score(alone, guide, h.key), score(distilled, guide, h.key)) for h in shown_scores]
             columns[f"{label(alone)}, {guide}"] = [f"{a:.3f} → {b:.3f}" if None not in (a, b) else "" for a, b in pairs]
     if len(columns) == 1:
         return Markdown("No width has both kinds of student yet.")
@@ -106,7 +168,7 @@ def distillation_table(rows: list[dict[str, Any]]) -> Any:
 
 def factor_comparison(rows: list[dict[str, Any]]) -> Any:
     """Headline factor scores of every run as bars, where the data have factors."""
-    names = {k: h for k, h in HEADLINES if k not in DISTANCES and any(score(r, "reference", k) is not None for r in rows)}
+    names = {h.key: h.heading for h in FACTORS if any(score(r, "reference", h.key) is not None for r in rows)}
     if not names:
         return Markdown("These pictures have no known factors.")
     return score_figure(rows, names)
@@ -128,9 +190,8 @@ def side_by_side(preset: Preset) -> HTML:
     dataset = open_data(preset, progress=False)
     rows, labels = [], []
     for row in rows_of_preset(preset.name):
-        run = find_run(preset.name, row["run"])
-        check_fits(run, dataset)
-        references, *pictures = demonstration(run.load_networks(), dataset, sources=1).reference
+        check_fits(find_run(preset.name, row["run"]), dataset)
+        references, *pictures = demonstration(evaluated_networks(preset, row["run"]), dataset, sources=1).reference
         if not rows:
             rows.append(references)
             labels.append("reference")

@@ -24,7 +24,10 @@ data_root = None  # folder data sets: where the pictures lie
 sources_per_domain = None  # None: as the preset says; 0: every validation picture
 outputs_per_source = None
 evaluation_seed = None
-feature_network = None  # "factor_network" or "squeezenet"
+evaluation_seeds = None  # so many, from evaluation_seed on: scores with a deviation
+feature_networks = None  # e.g. "squeezenet,inception_torchvision,inception_pytorch_fid"
+lpips = None
+selection = None  # "last" or "best_candidate"
 device = None
 threads = None
 landmarks = None  # face-landmark network, for a high-pass skip
@@ -32,18 +35,22 @@ landmarks = None  # face-landmark network, for a high-pass skip
 # %%
 from IPython.display import Markdown
 
-from kdlib import figures, grids, plotting, run_views, session
+from kdlib import grids, plotting, run_views, session
 from kdlib.config import load_preset
 
 plotting.setup()
 settings = load_preset(
     preset, data_root=data_root, sources_per_domain=sources_per_domain,
     outputs_per_source=outputs_per_source, evaluation_seed=evaluation_seed,
-    feature_network=feature_network, device=device, threads=threads,
-    landmarks=landmarks,
+    evaluation_seeds=evaluation_seeds, feature_networks=feature_networks,
+    lpips=lpips, device=device, threads=threads,
+    landmarks=landmarks, selection=selection,
 )  # fmt: skip
 metrics = session.evaluate_run(settings, run)
 Markdown(run_views.protocol_summary(run, metrics))
+
+# %%
+run_views.selection_view(metrics)
 
 # %% [markdown]
 # ## Scores, averaged over the ordered pairs of domains
@@ -60,8 +67,7 @@ run_views.score_table(metrics)
 # An average can hide a pair that fails.
 
 # %%
-title = "Frechet distance to the target domain (lower is better)"
-figures.pair_figure(metrics, run_views.frechet_key(metrics), title)
+run_views.pair_views(metrics)
 
 # %% [markdown]
 # ## Content and style
@@ -77,7 +83,7 @@ run_views.factor_views(metrics)
 
 # %%
 dataset = session.open_data(settings, progress=False)
-nets = session.find_run(settings.name, run).load_networks()
+nets = session.evaluated_networks(settings, run)
 shown = grids.demonstration(nets, dataset)
 plotting.image_grid(shown.latent, shown.latent_columns, caption="Latent-guided")
 

@@ -24,7 +24,7 @@ landmarks = None  # face-landmark network, for a high-pass skip
 # %%
 from IPython.display import Markdown
 
-from kdlib import figures, plotting, run_views
+from kdlib import plotting, run_views
 from kdlib.config import load_preset
 from kdlib.results import rows_of_preset
 
@@ -44,7 +44,7 @@ run_views.comparison_table(rows)
 # ## Size against quality
 
 # %%
-figures.tradeoff_figure(rows)
+run_views.tradeoff_views(rows)
 
 # %% [markdown]
 # ## What distillation changes

@@ -1,131 +1,25 @@
-"""The protocol with generators that do known things, and its scores against a plain second computation.
+"""The protocol with generators that do known things, and its scores against a plain second computation."""
 
-Made-up pictures carry their 16 factors as the first 16 numbers of the red channel and their species in the green one, so
-that a factor network, a style encoder and generators can be written down in a few lines and are exact.
-"""
-
-import hashlib
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import scipy.linalg
 import torch
+from made_up_translation import (
+    COPY_SOURCE, COPY_STYLE, TRAIN, TRANSLATE, VAL, FakeFactorNetwork, FakeFeatures, Generator, data, networks, run,
+)  # fmt: skip
 from scipy.spatial.distance import pdist
-from torch import nn
 
 from kdlib.critters import SPECIES, generate
 from kdlib.data import open_dataset
 from kdlib.errors import InputError
-from kdlib.evaluation import evaluate
 from kdlib.factor_network import load_factor_network
-from kdlib.features import FactorNetworkFeatures, FeatureNetwork
+from kdlib.features import FactorNetworkFeatures
 from kdlib.images import to_float
+from kdlib.metrics import KernelProtocol
 from kdlib.networks import build_networks
 from kdlib.protocol import draw_latents, draw_references, to_8_bits
-
-TRAIN, VAL = 24, 12
-CONTENT, STYLE, ONE_HOT = slice(0, 6), slice(6, 16), slice(16, 19)
-
-
-def picture(code):
-    """[N 19] factors and species -> images [N 3 8 8]."""
-    images = torch.zeros(len(code), 3, 64)
-    images[:, 0, :16] = code[:, :16]
-    images[:, 1, :3] = code[:, ONE_HOT]
-    return images.view(-1, 3, 8, 8)
-
-
-def code_of(images):
-    flat = images.flatten(2)
-    return torch.cat([flat[:, 0, :16], flat[:, 1, :3]], dim=1)
-
-
-class FakeFactorNetwork(nn.Module):
-    def forward(self, images):
-        code = code_of(images)
-        return SimpleNamespace(features=code[:, :8], species_logits=code[:, ONE_HOT], factors=code[:, :16])
-
-
-class FakeFeatures(FeatureNetwork):
-    """A fixed random projection; counts the images it is shown."""
-
-    name, preprocessing = "fake", "none"
-
-    def __init__(self, weights_sha256="0"):
-        super().__init__(5, weights_sha256)
-        self.seen = 0
-        self.register_buffer("projection", torch.randn(192, 5, generator=torch.Generator().manual_seed(0)) / 8)
-
-    def forward(self, images):
-        self.seen += len(images)
-        return images[:, :, :8, :8].flatten(1) @ self.projection
-
-
-class StyleEncoder(nn.Module):
-    """The factors of a picture, and the asked domain."""
-
-    def forward(self, x, y):
-        s = torch.zeros(len(x), 64)
-        s[:, :16] = code_of(x)[:, :16]
-        s[:, ONE_HOT] = nn.functional.one_hot(y, 3).float() * 2 - 1
-        return s
-
-
-class MappingNetwork(nn.Module):
-    def forward(self, z, y):
-        s = torch.zeros(len(z), 64)
-        s[:, :16] = torch.tanh(z)
-        s[:, ONE_HOT] = nn.functional.one_hot(y, 3).float() * 2 - 1
-        return s
-
-
-class Generator(nn.Module):
-    """``keep``: which of the 19 numbers come from the source; the others come from the style."""
-
-    def __init__(self, keep):
-        super().__init__()
-        self.keep, self.calls, self.images = keep, 0, 0
-
-    def forward(self, x, s, masks=None):
-        assert not self.training and not torch.is_grad_enabled()
-        self.calls, self.images = self.calls + 1, self.images + len(x)
-        code = s[:, :19].clone()
-        code[:, self.keep] = code_of(x)[:, self.keep]
-        return picture(code)
-
-
-def networks(keep):
-    return SimpleNamespace(
-        generator=Generator(keep), style_encoder=StyleEncoder(), mapping_network=MappingNetwork(), masks=lambda x: None
-    )
-
-
-COPY_SOURCE, COPY_STYLE, TRANSLATE = slice(0, 19), slice(0, 0), CONTENT
-
-
-def split(count, seed, domains=SPECIES, image_size=8):
-    generator = torch.Generator().manual_seed(seed)
-    images = []
-    for domain in range(len(domains)):
-        code = torch.rand(count, 19, generator=generator) * 2 - 1
-        code[:, ONE_HOT] = nn.functional.one_hot(torch.tensor(domain), 3).float() * 2 - 1
-        images.append(to_8_bits(picture(code).repeat(1, 1, image_size // 8, image_size // 8)))
-    digest = hashlib.sha256(b"".join(i.numpy().tobytes() for i in images)).hexdigest()
-    return SimpleNamespace(
-        domains=domains, image_size=image_size, counts=(count,) * len(domains), images=images.__getitem__, content_hash=digest
-    )
-
-
-def data(train_seed=1, domains=SPECIES, image_size=8):
-    train, val = split(TRAIN, train_seed, domains, image_size), split(VAL, 2, domains, image_size)
-    return SimpleNamespace(domains=domains, image_size=image_size, train=train, val=val)
-
-
-def run(nets, dataset=None, feature_network=None, **options):
-    options = {"factor_network": FakeFactorNetwork(), "progress": False, **options}
-    return evaluate(nets, dataset or data(), feature_network=feature_network or FakeFeatures(), **options)
 
 
 def test_a_generator_that_returns_its_source():
@@ -210,7 +104,7 @@ def test_counts_and_protocol():
     assert nets.generator.images == outputs + 3 * VAL  # and every source once for its reconstruction
     assert list(result["latent"]["pairs"]) == ["cat->dog", "cat->fox", "dog->cat", "dog->fox", "fox->cat", "fox->dog"]
     assert result["protocol"]["train_counts"] == dict.fromkeys(SPECIES, TRAIN)
-    assert result["protocol"]["feature_network"]["name"] == "fake"
+    assert [n["name"] for n in result["protocol"]["feature_networks"]] == ["fake"]
     for mode in ("latent", "reference"):
         for name, value in result[mode]["mean"].items():
             assert value == pytest.approx(np.mean([pair[name] for pair in result[mode]["pairs"].values()]))
@@ -255,11 +149,11 @@ def test_feature_and_factor_network_in_one_pass_give_the_same_scores():
     factor_network = Counting()
     features = FactorNetworkFeatures(factor_network)
     factor_network.seen = 0
-    result = run(networks(TRANSLATE), feature_network=features, factor_network=factor_network)
+    result = run(networks(TRANSLATE), None, features, factor_network=factor_network)
     # Real pictures for the distances, val pictures for their factors, and every output once.
     assert factor_network.seen == 3 * (TRAIN + VAL) + 3 * VAL + 6 * VAL * 10 * 2
     features.weights_sha256 = "taken for another network"
-    assert run(networks(TRANSLATE), feature_network=features, factor_network=factor_network)["latent"] == result["latent"]
+    assert run(networks(TRANSLATE), None, features, factor_network=factor_network)["latent"] == result["latent"]
 
 
 def test_real_is_the_distance_between_val_and_train():
@@ -289,7 +183,9 @@ def test_statistics_of_real_pictures_are_cached(tmp_path):
     changed = data(train_seed=5)
     assert seen(changed) == (3 * TRAIN, run(networks(TRANSLATE), changed))
     assert seen(features=FakeFeatures("1"))[0] == real
-    assert seen(kernel_samples=20)[0] == real
+    fewer = FakeFeatures()
+    fewer.kernel = KernelProtocol(samples=20)
+    assert seen(features=fewer)[0] == real
     assert not list(tmp_path.glob("*.tmp"))
 
 
@@ -354,8 +250,8 @@ def test_few_samples_are_warned_of():
         def forward(self, images):
             return images.flatten(1)
 
-    result = run(networks(TRANSLATE), feature_network=Wide())
-    assert [message.split(":")[0] for message in result["warnings"]] == ["latent", "reference", "real"]
+    result = run(networks(TRANSLATE), None, Wide())
+    assert [message.split(":")[0] for message in result["warnings"]] == [f"{part}, frechet_fake" for part in ("latent", "reference", "real")]
     assert f"{TRAIN} samples in 192 dimensions" in result["warnings"][0]
     assert f"{VAL} samples in 192 dimensions" in result["warnings"][2]
     assert run(networks(TRANSLATE))["warnings"] == []

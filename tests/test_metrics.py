@@ -10,6 +10,7 @@ import torch
 from kdlib.errors import InputError
 from kdlib.metrics import (
     FeatureStatistics,
+    KernelProtocol,
     correlation,
     frechet_distance,
     kernel_distance,
@@ -192,6 +193,17 @@ def test_kernel_distance_over_subsets():
 def test_kernel_distance_refuses_unclear_subsets(options):
     with pytest.raises(InputError):
         kernel_distance(np.zeros((10, 2)), np.zeros((12, 2)), **options)
+
+
+def test_a_kernel_protocol_takes_the_subsets_it_can_get_and_says_so():
+    random = np.random.default_rng(0)
+    x, y = random.normal(size=(120, 3)), random.normal(size=(150, 3)) + 0.3
+    assert KernelProtocol(200).distance(x, y) == kernel_distance(x, y)
+    protocol = KernelProtocol(200, subsets=4, subset_size=100)
+    assert protocol.distance(x, y) == kernel_distance(x, y, subsets=4, subset_size=100, seed=0)
+    few = protocol.distance(x[:30], y)
+    assert few.value == kernel_distance(x[:30], y, subsets=4, subset_size=30, seed=0).value
+    assert "subsets of 30 vectors instead of 100" in few.warning
 
 
 def test_correlation_matches_scipy_and_never_is_nan():

@@ -8,6 +8,7 @@ from kdlib.config import load_preset
 from kdlib.evaluation import evaluate
 from kdlib.factor_network import load_factor_network
 from kdlib.features import load_feature_network
+from kdlib.judges import Judges
 from kdlib.paths import reference_folder
 from kdlib.runs import TEACHER, Run, RunSettings, differing_settings
 from kdlib.session import open_data
@@ -25,8 +26,8 @@ def scores(run, tmp_path_factory):
         preset = load_preset("quick")
         few = dataclasses.replace(preset, data=dataclasses.replace(preset.data, train_per_domain=30, val_per_domain=30))
         dataset = open_data(few, progress=False)
-    judges = {"feature_network": load_feature_network("factor_network"), "factor_network": load_factor_network()}
-    return evaluate(run.load_networks(), dataset, **judges, outputs_per_source=3, batch_size=90, progress=False)
+    judges = Judges([load_feature_network("factor_network")], load_factor_network())
+    return evaluate(run.load_networks(), dataset, judges, outputs_per_source=3, batch_size=90, progress=False)
 
 
 def test_it_is_what_the_preset_asks_for(run):

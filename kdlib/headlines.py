@@ -1,0 +1,58 @@
+"""Which scores a table shows, in what order, and what they are called there.
+
+A distance is only ever compared with itself: its key names the feature network, and two networks never share a line. The
+published metrics bear their own names, with the package or the features that define them.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+PUBLISHED = {
+    "fid_torchvision": "FID (torchvision's Inception, the thesis's)",
+    "fid_pytorch_fid": "FID (pytorch-fid)",
+    "kid_pytorch_fid": "KID (pytorch-fid)",
+    "lpips": "LPIPS",
+}
+KINDS = {"frechet": "Frechet distance", "kernel": "kernel distance", "diversity": "feature diversity"}
+
+
+@dataclass(frozen=True)
+class Headline:
+    """A score: its key among a run's means, its heading, digits after the point."""
+
+    key: str
+    heading: str
+    lower_is_better: bool = False
+    digits: int = 3
+
+
+FACTORS = (
+    Headline("domain_accuracy", "domain accuracy"),
+    Headline("content_correlation", "content kept"),
+    Headline("detail_correlation", "details kept"),
+    Headline("style_correlation", "style followed"),
+    Headline("leak_correlation", "leak", lower_is_better=True),
+    Headline("style_diversity", "style diversity"),
+)
+
+
+def name_of(key: str) -> str:
+    """A score's name as a reader should see it."""
+    return PUBLISHED.get(key, key.replace("_", " "))
+
+
+def distances(rows: Iterable[dict[str, Any]], kind: str) -> list[Headline]:
+    """The scores of one of ``KINDS``, one for every feature network that any of the rows of a results table was judged by."""
+    networks = {name: scores[kind] for row in rows for name, scores in row.get("feature_networks", {}).items()}
+    return [
+        Headline(key, PUBLISHED.get(key, f"{KINDS[kind]} ({name.replace('_', ' ')})"), kind != "diversity", 4 if key.startswith("kid_") else 2)
+        for name, key in sorted(networks.items())
+    ]
+
+
+def headlines(rows: Iterable[dict[str, Any]]) -> list[Headline]:
+    """The scores that a table of these rows shows; not every row has every one."""
+    rows = list(rows)
+    lpips = [Headline("lpips", PUBLISHED["lpips"])] if any("latent_lpips" in row for row in rows) else []
+    return [*distances(rows, "frechet"), *distances(rows, "kernel"), *lpips, *FACTORS, *distances(rows, "diversity")]
