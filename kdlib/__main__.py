@@ -1,4 +1,4 @@
-"""Command line: ``python -m kdlib study | results | keep``."""
+"""Command line: ``python -m kdlib study | train | import-released | results | keep | grids``."""
 
 import argparse
 import signal
@@ -16,6 +16,22 @@ def parser() -> argparse.ArgumentParser:
     study = commands.add_parser("study", help="run a preset's grid of notebooks")
     study.add_argument("--preset", default="quick", help="a shipped preset or a .toml file (default: %(default)s)")
     study.add_argument("--lanes", type=int, default=0, help="notebooks at a time (default: one a core up to four; one with a GPU)")
+    _add_overrides(study, "a setting of the notebooks that take it, as papermill has it; may be given several times")
+    study.add_argument("--dry-run", action="store_true", help="write nothing: settings, check of the data, sizes of the networks, memory, hours")
+    study.add_argument("--steps", type=int, default=1, help="dry run: iterations to time at each batch size (default: %(default)s)")
+    study.add_argument("--batch", type=int, nargs="+", help="dry run: batch sizes to measure (default: the preset's on a GPU or if quick; else 1, 2)")
+    train = commands.add_parser("train", help="train one network without a notebook, on several GPUs or CPUs under torchrun")
+    train.add_argument("--preset", default="quick", help="a shipped preset or a .toml file (default: %(default)s)")
+    train.add_argument("--alpha", type=int, help="width cap of a student (default: the preset's teacher is trained)")
+    train.add_argument("--distill", action="store_true", help="the student learns from the teacher, too")
+    train.add_argument("--run", help="name of the run's folder (default: teacher, alpha24, alpha24-kd and the like)")
+    _add_overrides(train, "a setting, e.g. seed; may be given several times")
+    released = commands.add_parser("import-released", help="make a finished run of a released *_nets_ema.ckpt, teacher or student")
+    released.add_argument("file", type=Path, help="of StarGAN-v2 or of the thesis's author")
+    released.add_argument("--preset", required=True, help="the preset whose run it becomes, e.g. afhq")
+    released.add_argument("--name", help="of the run (default: teacher, or alpha128-kd-released and the like)")
+    released.add_argument("--landmarks", type=Path, help="wing.ckpt, for a model with a high-pass skip whose file does not hold it")
+    _add_overrides(released, "a setting, e.g. data_root")
     results = commands.add_parser("results", help="print the table of all finished runs")
     results.add_argument("--json", action="store_true", help="as JSON rows, every score included")
     results.add_argument("--preset", help="this preset's runs only")
@@ -23,7 +39,23 @@ def parser() -> argparse.ArgumentParser:
     keep = commands.add_parser("keep", help="copy a finished run's results to runs/reference, the runs that are kept in git")
     keep.add_argument("run", type=Path, help="a run folder, e.g. runs/quick/teacher")
     keep.add_argument("--weights", action="store_true", help="its weights and executed notebooks too, for others to start from")
+    grids = commands.add_parser("grids", help="write reference- and latent-guided grids of models side by side, as in the thesis's Figs 5.3 to 5.10")
+    grids.add_argument("--teacher", default="quick/teacher", help="a run folder, a run's name or a released *_nets_ema.ckpt (default: %(default)s)")
+    grids.add_argument("--student", action="append", default=[], help="another model beside it, named likewise; may be given several times")
+    grids.add_argument("--sources", help="folder of pictures, or of a folder a domain (default: val pictures of the teacher's preset)")
+    grids.add_argument("--references", help="folder of a folder of pictures a domain (default: the pictures that follow the sources)")
+    grids.add_argument("--out", type=Path, required=True, help="folder for reference_guided.png and latent_guided.png")
+    grids.add_argument("--latents", type=int, default=3, help="latents a domain (default: %(default)s)")
+    grids.add_argument("--seed", type=int, default=777, help="of the latents (default: %(default)s)")
+    grids.add_argument("--limit", type=int, default=4, help="sources, and references, a domain (default: %(default)s)")
+    grids.add_argument("--batch-size", type=int, default=32, help="translations at a time (default: %(default)s)")
+    grids.add_argument("--landmarks", help="wing.ckpt, for a model with a high-pass skip that does not come with it")
+    grids.add_argument("--device", default="auto", help="auto, cpu, cuda, ... (default: %(default)s)")
     return top
+
+
+def _add_overrides(command: argparse.ArgumentParser, help: str) -> None:
+    command.add_argument("-p", dest="overrides", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help=help)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,14 +63,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     try:
         if options.command == "study":
+            from kdlib.overrides import parse_overrides
+
+            overrides = parse_overrides(options.overrides)
+            signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the processes under way are ended too
+            if options.dry_run:
+                from kdlib.dry_run import dry_run
+
+                dry_run(options.preset, overrides, options.steps, options.batch)
+                return 0
             from kdlib.study import run_study
 
-            signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the notebooks under way are ended too
-            return 1 if run_study(options.preset, options.lanes) else 0
+            return 1 if run_study(options.preset, options.lanes, overrides=overrides) else 0
+        if options.command == "train":
+            return _train(options)
+        if options.command == "import-released":
+            return _import_released(options)
         if options.command == "keep":
             from kdlib.reference import keep
 
             print(keep(options.run, options.weights))
+            return 0
+        if options.command == "grids":
+            from kdlib.comparison_grids import compare, load_models, save_grids, val_pictures
+
+            models = load_models([options.teacher, *options.student], options.landmarks, options.device)
+            sizes = {"latents": options.latents, "seed": options.seed, "limit": options.limit, "batch_size": options.batch_size}
+            grids = compare(models, options.sources or val_pictures(models[0]), options.references, **sizes)
+            print("\n".join(map(str, save_grids(grids, options.out))))
             return 0
         from kdlib import reference, results
 
@@ -54,6 +106,40 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"\nkdlib {options.command}: interrupted; the same command goes on from the last checkpoints", file=sys.stderr)
         return 130
+
+
+def _train(options: argparse.Namespace) -> int:
+    from kdlib import session
+    from kdlib.config import load_preset
+    from kdlib.overrides import parse_overrides
+    from kdlib.parallel import joined
+    from kdlib.paths import shown
+
+    if options.distill and options.alpha is None:
+        raise InputError("--distill: it is a student that is distilled; give its width, e.g. --alpha 128")
+    preset = load_preset(options.preset, **parse_overrides(options.overrides))
+    with joined(preset.machine.device) as workers:
+        if options.alpha is None:
+            run = session.train_teacher(preset, options.run, progress=workers.first)
+        else:
+            run = session.train_student(preset, options.alpha, options.distill, options.run, progress=workers.first)
+        if workers.first:
+            print(shown(run.path))
+    return 0
+
+
+def _import_released(options: argparse.Namespace) -> int:
+    from kdlib.config import load_preset
+    from kdlib.overrides import parse_overrides
+    from kdlib.paths import from_here, shown
+    from kdlib.session import import_released
+
+    overrides = parse_overrides(options.overrides)
+    if options.landmarks:
+        overrides["landmarks"] = str(from_here(options.landmarks).resolve())
+    run = import_released(load_preset(options.preset, **overrides), from_here(options.file), options.name)
+    print(shown(run.path))
+    return 0
 
 
 if __name__ == "__main__":

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
+from kdlib.architecture import Architecture, check_masks_exist
 from kdlib.errors import InputError
-from kdlib.networks import Architecture
 from kdlib.paths import from_repository
 
 PRESET_FOLDER = Path(__file__).parent / "presets"
@@ -29,6 +29,13 @@ class DataSettings:
     val_per_domain: int = 0
     data_seed: int = 777
     skip_bad: bool = False  # leave unreadable pictures out instead of refusing to start
+    expected_train: dict[str, int] = field(default_factory=dict)  # pictures a domain, {cat = 5153, ...}; others are a warning; empty: any
+    expected_val: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def expected(self) -> dict[str, dict[str, int]]:
+        """Expected pictures by split and domain, of those splits for which any are."""
+        return {split: counts for split, counts in (("train", self.expected_train), ("val", self.expected_val)) if counts}
 
 
 @dataclass(frozen=True)
@@ -59,7 +66,9 @@ class TrainingSettings:
     crop_probability: float = 0.5  # random resized crop of sources and references
     flip_probability: float = 0.5
     style_warp: float = 0.0  # strength, 0 to 1, of the random warp of pictures shown to E (not in the thesis)
+    r1_every: int = 1  # R1 on every so many iterations, that much heavier there (StyleGAN2's lazy regularisation; the thesis: 1)
     precision: str = "float32"  # or "bfloat16": autocast of the forward passes
+    compile: bool = False  # torch.compile of generators and style encoders: for GPUs; a minute, and no gain, on CPUs
     allow_tf32: bool = False
 
 
@@ -88,15 +97,19 @@ class LoggingSettings:
     sample_every: int = 1_000
     checkpoint_every: int = 1_000
     keep_checkpoints: int = 2
+    candidate_every: int = 0  # iterations between moving averages kept for `selection`, the last one too; 0: none
 
 
 @dataclass(frozen=True)
 class EvaluationSettings:
     evaluation_seed: int = 777
+    evaluation_seeds: int = 1  # so many, from evaluation_seed on; with more than one, scores have a mean and a deviation
     outputs_per_source: int = 10
     sources_per_domain: int = 0  # 0: every val picture
     evaluation_batch_size: int = 50
-    feature_network: str = "factor_network"  # or "squeezenet"
+    feature_networks: tuple[str, ...] = ("factor_network",)  # each with scores of its own name; see kdlib.features
+    lpips: bool = False  # fetches AlexNet's weights on first use, as the Inceptions do theirs
+    selection: str = "last"  # what is evaluated: the end of a run, or "best_candidate", the thesis's best of ten by score
 
 
 @dataclass(frozen=True)
@@ -106,11 +119,15 @@ class StudySettings:
 
 @dataclass(frozen=True)
 class MachineSettings:
-    """Where to run. No part of what a run is: a run may go on with others of these."""
+    """Where to run, and where things lie. No part of what a run is: a run may go on with others of these.
+
+    A student is bound to the weights of its ``teacher`` all the same, by their hash (`RunSettings.teacher_hash`).
+    """
 
     device: str = "auto"  # "auto": cuda, else mps, else cpu
     threads: int = 0  # 0: PyTorch's choice
     landmarks: str = ""  # where w_hpf > 0: file of the face-landmark network (wing.ckpt), relative paths from the repository root
+    teacher: str = ""  # a released checkpoint or a run folder to distil from; empty: the preset's own run `teacher`
 
 
 @dataclass(frozen=True)
@@ -146,21 +163,25 @@ SECTION_OF = {f.name: section for section, kind in SECTIONS.items() for f in dat
 
 _AT_LEAST_ONE = {
     "image_size", "teacher_alpha", "style_dim", "latent_dim", "batch_size", "log_every", "sample_every",
-    "checkpoint_every", "keep_checkpoints", "evaluation_batch_size", "teacher_iterations", "student_iterations",
+    "checkpoint_every", "keep_checkpoints", "r1_every", "evaluation_batch_size", "teacher_iterations", "student_iterations",
+    "evaluation_seeds",
 }  # fmt: skip
 _PROBABILITIES = {"crop_probability", "flip_probability", "style_warp", "beta1", "beta2", "ema_decay"}
 _CHOICES = {
     "source": ("critters", "folder"),
     "precision": ("float32", "bfloat16"),
-    "feature_network": ("factor_network", "squeezenet"),
+    "selection": ("last", "best_candidate"),
+    "feature_networks": ("factor_network", "squeezenet", "inception_torchvision", "inception_pytorch_fid"),
 }
 
 
 def _check_ranges(preset: Preset) -> None:
     for section in SECTIONS:
         for name, value in vars(getattr(preset, section)).items():
-            if name in _CHOICES and value not in _CHOICES[name]:
-                raise InputError(f"{name} = {value!r}: must be one of {', '.join(map(repr, _CHOICES[name]))}")
+            if name in _CHOICES:
+                for one in value if isinstance(value, tuple) else (value,):
+                    if one not in _CHOICES[name]:
+                        raise InputError(f"{name} = {one!r}: must be one of {', '.join(map(repr, _CHOICES[name]))}")
             if isinstance(value, (int, float)) and not isinstance(value, bool):
                 if name in _AT_LEAST_ONE and value < 1:
                     raise InputError(f"{name} = {value}: must be at least 1")
@@ -168,24 +189,40 @@ def _check_ranges(preset: Preset) -> None:
                     raise InputError(f"{name} = {value}: must be 0 or more, and finite")
                 if name in _PROBABILITIES and value > 1:
                     raise InputError(f"{name} = {value}: must lie between 0 and 1")
+    for split, counts in preset.data.expected.items():
+        for domain, count in counts.items():
+            if count < 1:
+                raise InputError(f"expected_{split}, {domain} = {count}: must be at least 1; leave the domain out if any number will do")
+    check_masks_exist(preset.networks.w_hpf, preset.data.image_size)
     if preset.evaluation.outputs_per_source < 2:
         raise InputError("outputs_per_source: diversity needs at least 2 outputs a source")
     if not preset.study.alphas or min(preset.study.alphas) < 1:
         raise InputError(f"alphas = {list(preset.study.alphas)}: needs at least one width, each at least 1")
     if not isinstance(preset.name, str) or not re.fullmatch(r"[\w.-]+", preset.name) or preset.name == "reference":
         raise InputError(f"preset name {preset.name!r}: it names a folder under runs/; use letters, digits, '.', '_', '-', not 'reference'")
-    if preset.data.source == "folder" and preset.evaluation.feature_network == "factor_network":
-        raise InputError("feature_network = 'factor_network': it knows Critters only; for pictures of a folder use 'squeezenet'")
+    networks = preset.evaluation.feature_networks
+    if not networks or len(set(networks)) < len(networks):
+        raise InputError(f"feature_networks = {list(networks)}: name at least one, and each once")
+    if preset.data.source == "folder" and "factor_network" in networks:
+        raise InputError(
+            "feature_networks: 'factor_network' knows Critters only; for pictures of a folder name others, "
+            "e.g. -p feature_networks squeezenet,inception_torchvision"
+        )
     if preset.data.source == "folder" and not preset.data.data_root:
         raise InputError("data_root is empty: give the folder that holds train/ and val/, e.g. -p data_root /data/afhq")
 
 
 def _coerce(name: str, value: Any, kind: type) -> Any:
-    """Value as ``kind``, or an error: int stands for float, a list for a tuple; "False" is no boolean."""
+    """Value as ``kind``, or an error: int stands for float, a list for a tuple, "a,b" for a tuple of names; "False" is no boolean."""
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
+    if kind == tuple[str, ...] and isinstance(value, str):  # as a papermill command line gives it
+        value = [part.strip() for part in value.split(",")]
     if get_origin(kind) is tuple and isinstance(value, (list, tuple)):
         return tuple(_coerce(name, v, get_args(kind)[0]) for v in value)
+    if get_origin(kind) is dict and isinstance(value, dict):
+        key_kind, value_kind = get_args(kind)
+        return {_coerce(f"{name}, key", k, key_kind): _coerce(f"{name}, {k}", v, value_kind) for k, v in value.items()}
     if isinstance(kind, type) and isinstance(value, kind) and not (kind is not bool and isinstance(value, bool)):
         return value
     hint = " (on a papermill command line write True or False, capitalised)" if kind is bool else ""

@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from kdlib.architecture import MASK_SIZE
 from kdlib.errors import InputError
 from kdlib.landmark_network import LANDMARKS, LandmarkNetwork
 
-IMAGE_SIZE = 256  # what the landmark network was trained on, and the only size whose masks it gives here
 HEATMAP_SIZE = 64
 THRESHOLD = 0.1  # weaker responses are noise
 
@@ -42,7 +42,7 @@ DETAIL = (  # both masks
 
 def _normalised(heatmaps: Tensor) -> Tensor:
     """Heatmaps at picture size, weak responses removed, each channel stretched to [0, 1]."""
-    h = F.interpolate(heatmaps, size=IMAGE_SIZE, mode="bilinear", align_corners=True)
+    h = F.interpolate(heatmaps, size=MASK_SIZE, mode="bilinear", align_corners=True)
     h = torch.where(h < THRESHOLD, 0.0, h)
     low, high = h.amin(dim=(2, 3), keepdim=True), h.amax(dim=(2, 3), keepdim=True)
     return (h - low) / (high - low + 1e-6)
@@ -88,9 +88,9 @@ class LandmarkMasks(nn.Module):
         Always in float32, also under autocast: a power of 4 after a threshold is no place for 8 bits of mantissa.
         Raises `InputError` for any other size.
         """
-        if x.ndim != 4 or x.shape[1:] != (3, IMAGE_SIZE, IMAGE_SIZE):
+        if x.ndim != 4 or x.shape[1:] != (3, MASK_SIZE, MASK_SIZE):
             raise InputError(
-                f"pictures of shape {list(x.shape)}: face masks need [N 3 {IMAGE_SIZE} {IMAGE_SIZE}]; "
+                f"pictures of shape {list(x.shape)}: face masks need [N 3 {MASK_SIZE} {MASK_SIZE}]; "
                 "models with a high-pass skip (w_hpf > 0) exist at 256 px only"
             )
         with torch.autocast(x.device.type, enabled=False):

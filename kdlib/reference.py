@@ -4,9 +4,9 @@ import json
 import shutil
 from pathlib import Path
 
-from kdlib.checkpoints import write_atomically, write_text
 from kdlib.config import preset_names
 from kdlib.errors import InputError
+from kdlib.files import write_atomically, write_text
 from kdlib.paths import REPOSITORY, reference_folder, shown
 from kdlib.results import as_markdown, result_rows
 from kdlib.runs import Run, list_runs
@@ -27,6 +27,8 @@ def keep(path: Path, weights: bool = False) -> str:
     if not run.finished:
         raise InputError(f"{shown(run.path)}: not a finished run; train it to its end first")
     settings = run.settings()
+    if run.imported:
+        raise InputError(f"{shown(run.path)}: weights released by others are not kept; only runs that were trained here are")
     if settings.preset.data.source != "critters" or settings.preset.name not in preset_names():
         raise InputError(f"{shown(run.path)}: only runs of shipped presets on Critters are kept; others may hold pictures that are not ours")
     names = [*KEPT, *(p.name for pattern in SHIPPED if weights for p in sorted(run.path.glob(pattern)))]

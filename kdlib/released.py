@@ -15,12 +15,14 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from kdlib.architecture import Architecture
 from kdlib.blocks import HighPass
-from kdlib.checkpoints import layout_problems, read_torch_file, write_atomically
+from kdlib.checkpoints import layout_problems, read_torch_file
 from kdlib.errors import InputError
+from kdlib.files import write_atomically
 from kdlib.landmark_network import DEPTH, LandmarkNetwork
 from kdlib.landmarks import LandmarkMasks
-from kdlib.networks import Architecture, Generator, MappingNetwork, Networks, StyleEncoder
+from kdlib.networks import Generator, MappingNetwork, Networks, StyleEncoder
 
 CLASSES = {"generator": Generator, "mapping_network": MappingNetwork, "style_encoder": StyleEncoder}
 LANDMARKS = "fan"
@@ -153,6 +155,12 @@ def load_landmarks(path: str | Path) -> LandmarkMasks:
     if problems:
         raise InputError(f"{path}: not the 98-landmark network:\n  " + "\n  ".join(problems))
     return _landmark_masks(tensors)
+
+
+def save_landmarks(path: str | Path, landmarks: LandmarkMasks) -> None:
+    """Write the landmark network alone, as `wing.ckpt` holds it."""
+    content = {"state_dict": _rename(LANDMARKS, landmarks.network)}
+    write_atomically(Path(path), lambda temporary: torch.save(content, temporary))
 
 
 def save_released(path: str | Path, nets: Networks, with_filter: bool = False) -> None:

@@ -6,32 +6,41 @@
       log.jsonl           losses, a JSON object a line; the same bytes however often the run was interrupted
       timing.jsonl        seconds and iterations/s (no part of the log: no two runs agree on them)
       checkpoints/        step_NNNNNN.pt, the last few
+      candidates/         step_NNNNNNN.safetensors, moving averages of G, E and F on the way (candidate_every), the last one being
+                          the final weights; step_NNNNNNN.json, their scores (kdlib.selection)
       samples/            grids of translations of a few val pictures
       weights.safetensors the moving average of G, E and F at the end
+      imported.json       instead of all above but settings and weights, where the weights were released by others
+                          (kdlib.released_runs); wing.ckpt beside it: their face-landmark network, for models that need one
       finished.json       steps, seconds, peak memory: there only when the run is complete
       metrics.json        scores (kdlib.evaluation)
       *.ipynb             executed notebooks
 """
+
+from __future__ import annotations
 
 import hashlib
 import importlib.metadata
 import json
 import platform
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-
-from kdlib.checkpoints import load_weights, read_weights, write_text
 from kdlib.config import Preset, preset_from_dict
 from kdlib.errors import InputError
-from kdlib.networks import Networks, build_networks
+from kdlib.files import write_text
 from kdlib.paths import REPOSITORY, from_repository, reference_folder, runs_folder, shown
-from kdlib.released import load_landmarks
+
+if TYPE_CHECKING:  # the results table reads run folders without PyTorch
+    import torch
+
+    from kdlib.networks import Networks
 
 TEACHER, STUDENT = "teacher", "student"
+IMPORTED = "imported.json"
+LANDMARKS_FILE = "wing.ckpt"
 # What decides how a run ends. Evaluation, the study's grid and the machine do not: they may change under a run.
 BINDING_SECTIONS = ("data", "networks", "training", "losses", "logging")
 VERSIONED_PACKAGES = ("torch", "torchvision", "numpy", "pillow", "scipy", "papermill", "jupytext")
@@ -69,16 +78,33 @@ class RunSettings:
 
         Raises `InputError` where those masks are needed and the landmark network's file is not named.
         """
+        nets, w_hpf = self.without_masks(seed), self.preset.networks.w_hpf
+        if w_hpf > 0:
+            if not self.preset.machine.landmarks:
+                raise InputError(f"w_hpf = {w_hpf}: needs face masks; name the landmark network's file, -p landmarks wing.ckpt")
+            from kdlib.released import load_landmarks
+
+            nets.landmarks = load_landmarks(from_repository(self.preset.machine.landmarks))
+        return nets
+
+    def without_masks(self, seed: int | None = None) -> Networks:
+        """As ``build``, but without the landmark network."""
+        from kdlib.networks import build_networks
+
         n, size = self.preset.networks, self.preset.data.image_size
-        nets = build_networks(
+        return build_networks(
             self.alpha, len(self.domains), self.role == STUDENT, n.w_hpf, size,
             base_width=n.base_width or None, style_dim=n.style_dim, latent_dim=n.latent_dim, seed=seed,
         )  # fmt: skip
-        if n.w_hpf > 0:
-            if not self.preset.machine.landmarks:
-                raise InputError(f"w_hpf = {n.w_hpf}: needs face masks; name the landmark network's file, -p landmarks wing.ckpt")
-            nets.landmarks = load_landmarks(from_repository(self.preset.machine.landmarks))
-        return nets
+
+
+def settings_from_dict(values: dict[str, Any], where: str = "settings") -> RunSettings:
+    """The inverse of `RunSettings.as_dict`. Raises `InputError`, naming ``where``, for anything else."""
+    try:
+        preset = preset_from_dict(values["preset"], where)
+        return RunSettings(**{**values, "preset": preset, "domains": tuple(values["domains"])})
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{where}: not the settings of a run ({error})") from error
 
 
 def run_name(role: str, alpha: int, distill: bool) -> str:
@@ -101,12 +127,26 @@ class Run:
         return (self.path / "finished.json").is_file()
 
     @property
+    def imported(self) -> bool:
+        """Whether the weights were released by others: nothing is known about their training."""
+        return (self.path / IMPORTED).is_file()
+
+    @property
     def weights(self) -> Path:
         return self.path / "weights.safetensors"
 
     @property
     def checkpoint_folder(self) -> Path:
         return self.path / "checkpoints"
+
+    def candidate(self, step: int) -> Path:
+        """Where the moving average of iteration ``step`` is kept, if it is."""
+        return self.path / "candidates" / f"step_{step:07d}.safetensors"
+
+    def candidates(self) -> dict[int, Path]:
+        """The moving averages kept on the way, by iteration."""
+        found = sorted((self.path / "candidates").glob("step_*.safetensors"))
+        return {int(path.stem.removeprefix("step_")): path for path in found}
 
     def json(self, name: str) -> Any:
         """Content of one of the folder's JSON files. Raises `InputError` if it is not there or broken."""
@@ -129,29 +169,57 @@ class Run:
         write_text(self.path / name, json.dumps(content, indent=1) + "\n")
 
     def settings(self) -> RunSettings:
-        values = self.json("settings.json")
-        try:
-            preset = preset_from_dict(values.pop("preset"), shown(self.path / "settings.json"))
-            return RunSettings(preset=preset, **{**values, "domains": tuple(values["domains"])})
-        except (KeyError, TypeError) as error:
-            raise InputError(f"{shown(self.path / 'settings.json')}: not the settings of a run ({error})") from error
+        return settings_from_dict(self.json("settings.json"), shown(self.path / "settings.json"))
 
-    def load_networks(self, device: torch.device | str = "cpu") -> Networks:
-        """G, E and F of a finished run, in eval mode."""
-        nets = self.settings().build(seed=0)
+    def load_networks(
+        self, device: torch.device | str = "cpu", landmarks: Path | None = None, weights: Path | None = None
+    ) -> Networks:
+        """G, E and F of a finished run, in eval mode.
+
+        ``landmarks``: the landmark network's file, where it is neither what the run names nor in its folder or its teacher's.
+        ``weights``: those of another moment than the end, one of `candidates`.
+        """
+        from kdlib.checkpoints import load_weights
+        from kdlib.networks import Networks
+
+        settings = self.settings()
+        if landmarks is not None:
+            preset = _naming_landmarks(settings.preset, landmarks.resolve())
+        else:
+            preset = with_landmarks(settings.preset, self.path, self.path.parent / TEACHER)
+        nets = replace(settings, preset=preset).build(seed=0)
         nets = Networks(nets.arch, *(getattr(nets, name) for name in Networks.TRANSLATING), landmarks=nets.landmarks)
-        load_weights(self.weights, dict(nets.modules()))
+        load_weights(weights or self.weights, dict(nets.modules()))
         for _, module in nets.modules():
             module.eval().requires_grad_(False)
         return nets.to(device)
 
-    def weights_hash(self) -> str:
-        """SHA-256 of the weights' values, independent of how the file is laid out."""
+    def weights_hash(self, weights: Path | None = None) -> str:
+        """SHA-256 of the weights' values (the end's, or those of one of `candidates`), independent of how the file is laid out."""
+        from kdlib.checkpoints import read_weights
+
         digest = hashlib.sha256()
-        tensors, _ = read_weights(self.weights)
+        tensors, _ = read_weights(weights or self.weights)
         for key in sorted(tensors):
             digest.update(key.encode() + tensors[key].numpy().tobytes())
         return digest.hexdigest()
+
+
+def with_landmarks(preset: Preset, *folders: Path) -> Preset:
+    """The preset with the file of its landmark network named, where it needs one.
+
+    It is the file that the preset names, else that of the first of ``folders`` which has one. Where there is none the preset
+    stays as it is, and building its networks says what to do.
+    """
+    named = preset.machine.landmarks
+    if preset.networks.w_hpf == 0 or (named and from_repository(named).is_file()):
+        return preset
+    found = next((folder / LANDMARKS_FILE for folder in folders if (folder / LANDMARKS_FILE).is_file()), None)
+    return preset if found is None else _naming_landmarks(preset, found)
+
+
+def _naming_landmarks(preset: Preset, path: Path) -> Preset:
+    return replace(preset, machine=replace(preset.machine, landmarks=shown(path)))
 
 
 def differences(old: dict[str, Any], new: dict[str, Any], path: str = "") -> list[str]:
@@ -168,8 +236,9 @@ def differences(old: dict[str, Any], new: dict[str, Any], path: str = "") -> lis
 
 def _binding(settings: dict[str, Any]) -> dict[str, Any]:
     preset = {section: dict(settings["preset"][section]) for section in BINDING_SECTIONS}
-    preset["data"].pop("data_root")  # the pictures' hash decides, not where they lie
-    for name in ("sample_every", "checkpoint_every", "keep_checkpoints"):
+    for name in ("data_root", "expected_train", "expected_val"):  # the pictures' hash decides, not where they lie or how many were meant
+        preset["data"].pop(name)
+    for name in ("sample_every", "checkpoint_every", "keep_checkpoints", "candidate_every"):
         preset["logging"].pop(name)
     other = TEACHER if settings["role"] == STUDENT else STUDENT
     preset["training"] = {k: v for k, v in preset["training"].items() if not k.startswith(f"{other}_")}
@@ -216,6 +285,8 @@ def list_runs(*folders: Path) -> list[Run]:
 
 def describe_environment(device: torch.device) -> dict[str, Any]:
     """Versions, machine, commit: what a reader needs to judge a number. No host name, no path."""
+    import torch
+
     changes = "+changes" if _git("status", "--porcelain", "kdlib") else ""
     return {
         "python": platform.python_version(),

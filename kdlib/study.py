@@ -1,5 +1,5 @@
 """The grid of papermill runs that makes a study: teacher if missing, every alpha with and without distillation, evaluations,
-comparison.
+comparison, grids of translations.
 
 Every job is one executed notebook in a run folder. Jobs run side by side where the machine has the cores, each in a process of
 its own with its share of threads. A job is skipped when its notebook was made by the same notebook source, library source,
@@ -20,9 +20,10 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from kdlib.checkpoints import write_text
 from kdlib.config import Preset, load_preset
 from kdlib.errors import InputError
+from kdlib.files import write_text
+from kdlib.overrides import check_taken, given_to
 from kdlib.paths import REPOSITORY, from_repository, reference_folder, runs_folder, shown
 from kdlib.progress import progress_bar
 from kdlib.runs import STUDENT, TEACHER, Run, differing_settings, find_run, run_name
@@ -50,9 +51,15 @@ class _Running:
     started: float = field(default_factory=time.perf_counter)
 
 
-def study_jobs(preset: Preset, preset_argument: str) -> list[Job]:
-    """The jobs of a study in an order that respects their needs."""
-    given = {"preset": preset_argument}
+def study_jobs(preset: Preset, preset_argument: str, overrides: dict[str, Any] | None = None) -> list[Job]:
+    """The jobs of a study in an order that respects their needs; each is given those ``overrides`` that its notebook takes."""
+    jobs = _jobs(preset, {"preset": preset_argument})
+    if not overrides:
+        return jobs
+    return [dataclasses.replace(job, parameters={**job.parameters, **given_to(job.notebook, overrides)}) for job in jobs]
+
+
+def _jobs(preset: Preset, given: dict[str, Any]) -> list[Job]:
     jobs = [Job("data", "01_data", "data", given), Job("architecture", "02_architecture", "architecture", given)]
     students = [(alpha, distill) for alpha in preset.study.alphas for distill in (True, False)]
     jobs.append(Job("teacher", "03_teacher", TEACHER, given, ("data",)))
@@ -60,28 +67,46 @@ def study_jobs(preset: Preset, preset_argument: str) -> list[Job]:
     for alpha, distill in sorted(students, key=lambda s: (s[1], s[0]), reverse=True):
         name = run_name(STUDENT, alpha, distill)
         jobs.append(Job(name, "04_student", name, {**given, "alpha": alpha, "distill": distill}, ("teacher",)))
-    for name in (TEACHER, *(run_name(STUDENT, *s) for s in students)):
-        jobs.append(Job(f"{name} evaluation", "05_evaluation", name, {**given, "run": name}, (name,)))
+    evaluated = [(_teacher_name(preset), TEACHER), *((name, name) for name in (run_name(STUDENT, *s) for s in students))]
+    for name, needed in evaluated:
+        if name:
+            jobs.append(Job(f"{name} evaluation", "05_evaluation", name, {**given, "run": name}, (needed,)))
     evaluations = tuple(j.name for j in jobs if j.notebook == "05_evaluation")
     jobs.append(Job("comparison", "06_comparison", "comparison", given, evaluations))
+    widest = run_name(STUDENT, max(preset.study.alphas), True)
+    shown_models = {"teacher": preset.machine.teacher or f"{preset.name}/{TEACHER}", "student": f"{preset.name}/{widest}"}
+    jobs.append(Job("grids", "grids", "grids", {**given, **shown_models}, (f"{TEACHER} evaluation", f"{widest} evaluation")))
     return jobs
 
 
-def run_study(preset_argument: str, lanes: int = 0, progress: bool = True) -> int:
+def _teacher_name(preset: Preset) -> str:
+    """Name of the preset's run that its students learn from; empty if they learn from a run folder that lies elsewhere."""
+    folder = from_repository(preset.machine.teacher).resolve()
+    if not preset.machine.teacher or not folder.is_dir():
+        return TEACHER
+    return folder.name if folder.parent == (runs_folder() / preset.name).resolve() else ""
+
+
+def run_study(
+    preset_argument: str, lanes: int = 0, progress: bool = True, overrides: dict[str, Any] | None = None
+) -> int:
     """Run the study of a preset; returns the number of notebooks that failed. These are named with their logs on stderr.
 
-    ``lanes``: notebooks at a time; 0 takes one a core up to four, or one where there is a GPU.
+    ``lanes``: notebooks at a time; 0 takes one a core up to four, or one where there is a GPU. ``overrides``: settings by name,
+    for every notebook that takes them (`kdlib.overrides`).
     """
+    overrides = overrides or {}
     if lanes < 0:
         raise InputError(f"lanes = {lanes}: must be 0 (chosen for this machine) or more")
-    preset = load_preset(preset_argument)
+    check_taken(overrides)
+    preset = load_preset(preset_argument, **overrides)
     if preset_argument.endswith(".toml") and Path(preset_argument).is_file():
         preset_argument = shown(Path(preset_argument).resolve())  # as the notebooks, which run in the repository, find it
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     lanes = lanes or (1 if torch.cuda.is_available() else min(4, cores))
     folder = runs_folder() / preset.name
     ledger = _read_ledger(folder / LEDGER)
-    jobs = study_jobs(preset, preset_argument)
+    jobs = study_jobs(preset, preset_argument, overrides)
     prints = _fingerprints(jobs, preset)
     done = _done(jobs, preset, ledger, prints)
     waiting = [j for j in jobs if j.name not in done]

@@ -20,6 +20,7 @@
 # %% tags=["parameters"]
 preset = "quick"  # a name in kdlib/presets, or a .toml file
 run = None  # name of the run folder under runs/<preset>/; None: teacher
+teacher = None  # a released checkpoint or a run folder, instead of training
 data_root = None  # folder data sets: where the pictures lie
 teacher_iterations = None  # None, here and below: as the preset says
 batch_size = None
@@ -30,6 +31,7 @@ landmarks = None  # face-landmark network, for a high-pass skip
 precision = None  # "float32" or "bfloat16"
 checkpoint_every = None
 sample_every = None
+candidate_every = None
 lambda_adv = None
 lambda_r1 = None
 lambda_sty = None
@@ -39,7 +41,7 @@ lambda_cyc = None
 # %%
 from IPython.display import Markdown
 
-from kdlib import figures, grids, plotting, run_views, session
+from kdlib import grids, plotting, run_views, session
 from kdlib.config import load_preset
 
 plotting.setup()
@@ -49,6 +51,7 @@ overrides = dict(
     landmarks=landmarks, precision=precision, checkpoint_every=checkpoint_every,
     sample_every=sample_every, lambda_adv=lambda_adv, lambda_r1=lambda_r1,
     lambda_sty=lambda_sty, lambda_ds=lambda_ds, lambda_cyc=lambda_cyc,
+    teacher=teacher, candidate_every=candidate_every,
 )  # fmt: skip
 settings = load_preset(preset, **overrides)
 
@@ -65,7 +68,7 @@ Markdown(run_views.summary(trained))
 # losses fall, and diversity does not collapse while its weight decays.
 
 # %%
-figures.loss_figure(trained)
+run_views.losses(trained)
 
 # %% [markdown]
 # ## What it paints

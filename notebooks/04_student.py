@@ -22,6 +22,7 @@ preset = "quick"  # a name in kdlib/presets, or a .toml file
 alpha = 24  # cap on every width
 distill = True
 run = None  # run folder under runs/<preset>/; None: alpha24-kd or alpha24
+teacher = None  # a released checkpoint or a run folder; None: run `teacher`
 data_root = None  # folder data sets: where the pictures lie
 student_iterations = None  # None, here and below: as the preset says
 batch_size = None
@@ -32,6 +33,7 @@ landmarks = None  # face-landmark network, for a high-pass skip
 precision = None  # "float32" or "bfloat16"
 checkpoint_every = None
 sample_every = None
+candidate_every = None
 lambda_adv = None
 lambda_r1 = None
 lambda_sty = None
@@ -49,7 +51,7 @@ lambda_source_reference = None  # Eq 38
 # %%
 from IPython.display import Markdown
 
-from kdlib import figures, grids, plotting, run_views, session
+from kdlib import grids, plotting, run_views, session
 from kdlib.config import load_preset
 
 plotting.setup()
@@ -67,6 +69,7 @@ overrides = dict(
     lambda_style_use_reference=lambda_style_use_reference,
     lambda_source_latent=lambda_source_latent,
     lambda_source_reference=lambda_source_reference,
+    teacher=teacher, candidate_every=candidate_every,
 )  # fmt: skip
 settings = load_preset(preset, **overrides)
 
@@ -82,7 +85,7 @@ Markdown(run_views.summary(trained))
 # Names that begin with `KD/` are distillation terms; a student trained alone has none.
 
 # %%
-figures.loss_figure(trained)
+run_views.losses(trained)
 
 # %% [markdown]
 # ## What it paints, beside its teacher

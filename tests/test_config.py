@@ -23,6 +23,26 @@ def test_defaults_are_the_thesis_settings(tmp_path):
     assert load_preset(tmp_path / "bare.toml").study.alphas == (64, 96, 128, 160)
 
 
+@pytest.mark.parametrize("name, lambda_ds, w_hpf, train", [("afhq", 2.0, 0.0, (5153, 4739, 4738)), ("celeba_hq", 1.0, 1.0, (17943, 10057))])
+def test_the_presets_at_256_px_are_the_thesis_settings(name, lambda_ds, w_hpf, train):
+    """Sections 5.1 to 5.3 and Table 5.1, typed from its text; what the two data sets do not share is in the parameters."""
+    preset = load_preset(name)
+    t, n, e = preset.training, preset.networks, preset.evaluation
+    assert (preset.data.source, preset.data.image_size, preset.data.data_root) == ("folder", 256, f"data/{name}")
+    assert tuple(preset.data.expected_train.values()) == train
+    assert (n.teacher_alpha, n.base_width, n.style_dim, n.latent_dim, n.w_hpf) == (512, 0, 64, 16, w_hpf)
+    assert (t.batch_size, t.teacher_iterations, t.student_iterations, t.seed, t.precision) == (8, 100_000, 100_000, 777, "float32")
+    assert (t.learning_rate, t.mapping_learning_rate, t.mapping_learning_rate_distilled) == (1e-4, 1e-6, 1e-4)
+    assert (t.beta1, t.beta2, t.weight_decay, t.ema_decay, t.ema_ramp, t.student_learning_rate) == (0.0, 0.99, 1e-4, 0.999, False, 0.0)
+    assert (t.crop_probability, t.flip_probability, t.style_warp, t.teacher_diversity_iterations) == (0.5, 0.5, 0.0, 0)
+    weights = vars(preset.losses)
+    assert weights.pop("lambda_ds") == lambda_ds and set(weights.values()) == {1.0}
+    assert preset.study.alphas == (64, 96, 128, 160)
+    assert t.student_iterations // preset.logging.candidate_every == 10 and e.selection == "best_candidate"
+    assert (e.outputs_per_source, e.sources_per_domain, e.evaluation_seeds, e.lpips) == (10, 0, 10, True)
+    assert e.feature_networks == ("inception_torchvision", "inception_pytorch_fid")
+
+
 def test_override_by_name_and_none_keeps_the_preset():
     preset = load_preset("quick", lambda_ds=0, seed=None, alphas=[8])
     assert preset.losses.lambda_ds == 0.0
@@ -38,6 +58,14 @@ def test_setting_names_are_unique_over_sections():
     assert sorted(names) == sorted(SECTION_OF)
 
 
+def test_names_come_as_a_list_or_as_one_string_of_a_command_line():
+    for given in (["factor_network", "squeezenet"], "factor_network,squeezenet", " factor_network, squeezenet "):
+        assert load_preset("smoke", feature_networks=given).evaluation.feature_networks == ("factor_network", "squeezenet")
+    preset = load_preset("smoke", source="folder", data_root="x", feature_networks="inception_torchvision", lpips=True, evaluation_seeds=10)
+    settings = preset.as_dict()["evaluation"]
+    assert settings["feature_networks"] == ["inception_torchvision"] and settings["lpips"] is True and settings["evaluation_seeds"] == 10
+
+
 @pytest.mark.parametrize(
     ("override", "said"),
     [
@@ -51,7 +79,15 @@ def test_setting_names_are_unique_over_sections():
         ({"flip_probability": 1.5}, "between 0 and 1"),
         ({"precision": "half"}, "precision = 'half'"),
         ({"alphas": []}, "alphas"),
-        ({"source": "folder", "feature_network": "squeezenet"}, "data_root"),
+        ({"w_hpf": 1.0}, "w_hpf = 1.0 with image_size = 32"),
+        ({"selection": "best"}, "selection = 'best'"),
+        ({"source": "folder", "feature_networks": "squeezenet"}, "data_root"),
+        ({"source": "folder", "data_root": "x", "feature_networks": ["squeezenet", "factor_network"]}, "knows Critters only"),
+        ({"feature_networks": "squeezenet, inception"}, "'inception': must be one of"),
+        ({"feature_networks": ()}, "at least one"),
+        ({"feature_networks": "squeezenet,squeezenet"}, "each once"),
+        ({"evaluation_seeds": 0}, "evaluation_seeds"),
+        ({"lpips": "yes"}, "lpips"),
         ({"source": "folder", "data_root": "x"}, "factor_network"),
         ({"outputs_per_source": 1}, "outputs_per_source"),
     ],
@@ -71,6 +107,10 @@ def test_bad_overrides_are_named(override, said):
         ("[trainnig]\nbatch_size = 8", "unknown section or setting trainnig"),
         ("[training\n", "not valid TOML"),
         ("[training]\nbatch_size = '8'", "batch_size = '8'"),
+        ("[data]\nexpected_train = 5153", "expected_train = 5153: must be dict"),
+        ("[data.expected_train]\ncat = 5153.0", "expected_train, cat = 5153.0: must be int"),
+        ("[data]\nexpected_val = {cat = 0}", "expected_val, cat = 0: must be at least 1"),
+        ("[data.expected_train.cat]\nphotos = 3", "expected_train, cat = .*must be int"),
     ],
 )
 def test_bad_preset_files_are_named(tmp_path, text, said):

@@ -284,6 +284,15 @@ def test_impossible_architectures_are_refused(settings, message):
         Architecture(**settings)
 
 
+@pytest.mark.parametrize("size", [32, 64, 128, 512])
+def test_a_set_with_the_skip_is_built_where_masks_exist_only(size):
+    """A generator alone needs no landmark network: its masks may come from elsewhere."""
+    with pytest.raises(InputError, match=f"image_size = {size}: .*face masks, which exist at 256 px only"):
+        build_networks(2, 2, w_hpf=1.0, image_size=size)
+    assert build_networks(1, 2, w_hpf=1.0, image_size=256).arch.w_hpf == 1.0
+    Generator(Architecture(size, 2, 1, w_hpf=1.0))
+
+
 def test_wrong_inputs_are_named(nets):
     x, y, s, z = torch.zeros(2, 3, 64, 64), torch.tensor([0, 1]), torch.zeros(2, 64), torch.zeros(2, 16)
     cases = [

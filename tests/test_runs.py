@@ -1,5 +1,6 @@
 """Run folders, weights and the results table."""
 
+import dataclasses
 import json
 import pickle
 
@@ -24,6 +25,11 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
+def networks(name, frechet=None, kernel=None):
+    scores = {"frechet": frechet or f"frechet_{name}", "kernel": kernel or f"kernel_{name}", "diversity": f"diversity_{name}"}
+    return {"name": name, "scores": scores}
+
+
 def finished_run(path, role=STUDENT, alpha=8, distill=False, seconds=1.0, frechet=3.0) -> Run:
     """A run folder as training and evaluation leave it, with made-up scores and real weights."""
     settings = RunSettings(load_preset("smoke"), role, alpha, distill, ("cat", "dog", "fox"), "pictures")
@@ -35,7 +41,7 @@ def finished_run(path, role=STUDENT, alpha=8, distill=False, seconds=1.0, freche
     count = sum(p.numel() for n in nets.TRANSLATING for p in getattr(nets, n).parameters())
     metrics = {
         "cost": {"parameters": count, "macs": 10 * count}, "latent": {"mean": scores}, "reference": {"mean": scores},
-        "protocol": {"feature_network": {"name": "factor_network"}}, "reconstruction": {"mean": {"reconstruction_l1": 0.1}},
+        "protocol": {"feature_networks": [networks("factor_network")]}, "reconstruction": {"mean": {"reconstruction_l1": 0.1}},
     }  # fmt: skip
     run.write_json("metrics.json", metrics)
     return run
@@ -48,6 +54,13 @@ def test_own_run_comes_before_the_kept_one(folder):
     assert find_run("smoke", "teacher").path == own.path
     with pytest.raises(InputError, match="python -m kdlib study --preset smoke"):
         find_run("smoke", "alpha99")
+
+
+def test_expected_counts_are_no_part_of_what_a_run_is(folder):
+    run = finished_run(folder / "runs" / "smoke" / "alpha8")
+    for override, binding in (({"expected_train": {"cat": 9}, "expected_val": {"cat": 9}}, False), ({"data_seed": 9}, True)):
+        asked = dataclasses.replace(run.settings(), preset=load_preset("smoke", **override))
+        assert bool(runs.differing_settings(run, asked)) is binding
 
 
 def test_weights_load_into_the_networks_they_came_from(folder):
@@ -117,9 +130,9 @@ def test_distances_in_two_feature_networks_never_share_a_line(folder):
     a = finished_run(folder / "runs" / "a" / "alpha8")
     b = finished_run(folder / "runs" / "b" / "alpha8")
     metrics = b.json("metrics.json")
-    metrics["protocol"]["feature_network"]["name"] = "squeezenet"
+    metrics["protocol"]["feature_networks"] = [networks("squeezenet")]
     for guide in ("latent", "reference"):
-        metrics[guide]["mean"]["frechet_squeezenet"] = 99.0
+        metrics[guide]["mean"] = {"frechet_squeezenet": 99.0}
     b.write_json("metrics.json", metrics)
     _, lines = results.table(results.result_rows([a, b]))
     frechet = {line[0]: line[1:] for line in lines if line[0].startswith("Frechet")}
@@ -146,7 +159,7 @@ def test_no_runs_says_what_to_do(folder, capsys):
 
 
 def test_keep_refuses_what_may_not_be_passed_on(folder):
-    settings = RunSettings(load_preset("smoke", source="folder", data_root="x", feature_network="squeezenet"), STUDENT, 8, False, ("a", "b"), "")
+    settings = RunSettings(load_preset("smoke", source="folder", data_root="x", feature_networks="squeezenet"), STUDENT, 8, False, ("a", "b"), "")
     run = open_run(folder / "runs" / "smoke" / "faces", settings)
     with pytest.raises(InputError, match="not a finished run"):
         reference.keep(run.path)

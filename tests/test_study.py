@@ -29,6 +29,13 @@ def test_quick_grid_is_two_widths_with_and_without_distillation():
     assert len(evaluated) == 5 and "teacher" in evaluated
 
 
+def test_grids_show_the_teacher_beside_the_widest_distilled_student():
+    (job,) = [j for j in study_jobs(load_preset("quick", alphas=[16, 100, 32]), "quick") if j.notebook == "grids"]
+    assert (job.run, job.parameters["teacher"], job.parameters["student"]) == ("grids", "quick/teacher", "quick/alpha100-kd")
+    (job,) = [j for j in study_jobs(load_preset("quick", teacher="elsewhere/teacher"), "quick") if j.notebook == "grids"]
+    assert job.parameters["teacher"] == "elsewhere/teacher"
+
+
 @pytest.mark.parametrize("preset", ["smoke", "quick"])
 def test_jobs_come_after_what_they_need(preset):
     seen = set()
