@@ -13,6 +13,7 @@ from kdlib.networks import Networks
 from kdlib.protocol import to_8_bits
 
 GAP = 2  # pixels between cells
+BATCH_SIZE = 32  # translations at a time
 
 
 def to_uint8(images: Tensor) -> np.ndarray:
@@ -34,18 +35,21 @@ def assemble(rows: list[list[np.ndarray | None]], scale: int = 1) -> Image.Image
 
 
 @torch.no_grad()
-def latent_guided(nets: Networks, sources: Tensor, latents: Tensor) -> list[list[np.ndarray]]:
+def latent_guided(nets: Networks, sources: Tensor, latents: Tensor, batch_size: int = BATCH_SIZE) -> list[list[np.ndarray]]:
     """Rows: a source, then its translation into every domain by every latent. sources [N 3 H W], latents [L Z]."""
     domains = range(nets.arch.domains)
     columns = [nets.mapping_network(latents, latents.new_full((len(latents),), y, dtype=torch.long)) for y in domains]
-    return _rows(nets, sources, torch.cat(columns))
+    return _rows(nets, sources, torch.cat(columns), batch_size)
 
 
 @torch.no_grad()
-def reference_guided(nets: Networks, sources: Tensor, references: Tensor, y: Tensor) -> list[list[np.ndarray | None]]:
+def reference_guided(
+    nets: Networks, sources: Tensor, references: Tensor, y: Tensor, batch_size: int = BATCH_SIZE
+) -> list[list[np.ndarray | None]]:
     """A first row of references, then a row a source. references [M 3 H W] of domains y [M]."""
     head = [None, *to_uint8(references)]
-    return [head, *_rows(nets, sources, nets.style_encoder(references, y))]
+    styles = [nets.style_encoder(*part) for part in zip(references.split(batch_size), y.split(batch_size))]
+    return [head, *_rows(nets, sources, torch.cat(styles), batch_size)]
 
 
 class Demonstration(NamedTuple):
@@ -75,11 +79,13 @@ def demonstration(nets: Networks, dataset: Dataset, device: torch.device | str =
     )
 
 
-def _rows(nets: Networks, sources: Tensor, styles: Tensor) -> list[list[np.ndarray]]:
+def _rows(nets: Networks, sources: Tensor, styles: Tensor, batch_size: int) -> list[list[np.ndarray]]:
     rows = []
     for source in sources:
         masks = nets.masks(source[None])
-        masks = masks and tuple(m.expand(len(styles), *m.shape[1:]) for m in masks)
-        x = source.expand(len(styles), *source.shape)
-        rows.append([*to_uint8(source[None]), *to_uint8(nets.generator(x, styles, masks))])
+        row = [*to_uint8(source[None])]
+        for s in styles.split(batch_size):
+            x = source.expand(len(s), *source.shape)
+            row.extend(to_uint8(nets.generator(x, s, masks and tuple(m.expand(len(s), *m.shape[1:]) for m in masks))))
+        rows.append(row)
     return rows

@@ -12,9 +12,9 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +28,7 @@ from kdlib.progress import progress_bar
 SPLITS = ("train", "val")
 COMPANION_SUFFIXES = frozenset({".csv", ".json", ".txt"})
 WORKERS = min(8, os.cpu_count() or 1)
+Expected = Mapping[str, Mapping[str, int]]  # {split: {domain: pictures}}
 
 _PAIR = 2  # reference pictures come in pairs of two different pictures of one domain
 _NAMED = 50  # so many unreadable files are named in an error; the report lists all
@@ -65,7 +66,10 @@ class Listing:
 
 @dataclass(frozen=True)
 class DataReport:
-    """What ``inspect_dataset`` found. ``problems`` stop a training run, ``warnings`` do not; ``str(report)`` shows all."""
+    """What ``inspect_dataset`` found. ``problems`` stop a training run, ``warnings`` do not; ``str(report)`` shows all.
+
+    ``expected`` are the counts to compare with, such as those of the thesis's Table 5.1; splits it leaves out may have any.
+    """
 
     root: Path
     image_size: int | None
@@ -73,6 +77,7 @@ class DataReport:
     domains: dict[str, tuple[str, ...]]
     pictures: tuple[PictureRecord, ...]
     ignored: tuple[Path, ...]
+    expected: Expected = field(default_factory=dict)
 
     def readable(self, split: str, domain: str) -> list[PictureRecord]:
         """The pictures of one domain that can be read, sorted by file name."""
@@ -90,8 +95,8 @@ class DataReport:
 
     @property
     def warnings(self) -> list[str]:
-        """What a person should know but may accept: enlarged or squeezed pictures, and the same file twice where it matters."""
-        return [*self._size_warnings(), *self._duplicate_warnings()]
+        """What a person should know but may accept: other counts than expected, enlarged or squeezed pictures, the same file twice."""
+        return [*self._expectation_warnings(), *self._size_warnings(), *self._duplicate_warnings()]
 
     def raise_if_unusable(self, skip_bad: bool = False) -> None:
         """Raise :class:`InputError` naming every problem; with ``skip_bad`` unreadable files alone are none."""
@@ -106,10 +111,14 @@ class DataReport:
         raise InputError("\n- ".join([f"The data set {self.root} cannot be used as it is:", *lines]))
 
     def table(self) -> pd.DataFrame:
-        """One row per split and domain. ``side_*``: the shorter side of the readable pictures in pixels, NaN without any."""
+        """One row per split and domain. ``side_*``: the shorter side of the readable pictures in pixels, NaN without any.
+
+        Where counts are expected there is a column of them, "" for none, and a row for every domain that is missing.
+        """
         rows = []
         for split, domains in self.domains.items():
-            for domain in domains:
+            missing = [domain for domain in self.expected.get(split, ()) if domain not in domains]
+            for domain in (*domains, *missing):
                 found = self.readable(split, domain)
                 sides = [min(p.width, p.height) for p in found]
                 rows.append(
@@ -117,6 +126,7 @@ class DataReport:
                         "split": split,
                         "domain": domain,
                         "pictures": len(found),
+                        "expected": self.expected.get(split, {}).get(domain, ""),
                         "unreadable": sum(p.split == split and p.domain == domain for p in self.bad),
                         "side_min": min(sides, default=np.nan),
                         "side_median": np.median(sides) if sides else np.nan,
@@ -125,8 +135,8 @@ class DataReport:
                         "modes": _tally(p.mode for p in found),
                     }
                 )
-        columns = "split domain pictures unreadable side_min side_median side_max formats modes".split()
-        return pd.DataFrame(rows, columns=columns)
+        columns = "split domain pictures expected unreadable side_min side_median side_max formats modes".split()
+        return pd.DataFrame(rows, columns=[name for name in columns if self.expected or name != "expected"])
 
     def __str__(self) -> str:
         sections = [f"Data set {self.root}", self.table().to_string(index=False) if self.domains else "(no pictures found)"]
@@ -183,6 +193,25 @@ class DataReport:
                 f"add pictures or lower batch_size."
             )
         return problems
+
+    def _expectation_warnings(self) -> list[str]:
+        differing = []
+        for split, expected in self.expected.items():
+            domains = self.domains.get(split)
+            for domain in sorted({*domains, *expected}) if domains is not None else ():  # a split that is not there is a problem of its own
+                found, place = len(self.readable(split, domain)), f"{split}/{domain}"
+                if domain not in domains:
+                    differing.append(f"{place} is not there, expected {expected[domain]:,} pictures")
+                elif domain not in expected:
+                    differing.append(f"{place} is not expected, found {found:,} pictures")
+                elif found != expected[domain]:
+                    differing.append(f"{place} expected {expected[domain]:,} pictures, found {found:,}")
+        if not differing:
+            return []
+        return [
+            f"Other pictures than expected: {'; '.join(differing)}. These are not the thesis's splits (Table 5.1), so scores on them do not "
+            "compare with its Table 5.2."
+        ]
 
     def _size_warnings(self) -> list[str]:
         warnings = []
@@ -242,12 +271,15 @@ def list_pictures(root: Path | str) -> Listing:
     return Listing(root, domains, tuple(pictures), tuple(ignored))
 
 
-def inspect_dataset(root: Path | str, image_size: int | None = None, batch_size: int | None = None) -> DataReport:
+def inspect_dataset(
+    root: Path | str, image_size: int | None = None, batch_size: int | None = None, expected: Expected | None = None
+) -> DataReport:
     """Read every file of the data set at ``root`` and report. Never raises for what it finds; see ``raise_if_unusable``.
 
-    ``image_size`` (pixels) and ``batch_size`` are those of the training to come; without them their checks are left out.
+    ``image_size`` (pixels) and ``batch_size`` are those of the training to come, ``expected`` the numbers of pictures there should
+    be, {"train": {"cat": 5153, ...}, "val": {...}}; without them their checks are left out.
     """
-    return inspect_listing(list_pictures(root), image_size, batch_size)
+    return inspect_listing(list_pictures(root), image_size, batch_size, expected=expected)
 
 
 def inspect_listing(
@@ -255,6 +287,7 @@ def inspect_listing(
     image_size: int | None = None,
     batch_size: int | None = None,
     keep: Callable[[Path, Image.Image], None] | None = None,
+    expected: Expected | None = None,
 ) -> DataReport:
     """``inspect_dataset`` for files already listed. ``keep`` receives every decoded picture, from several threads."""
 
@@ -277,7 +310,7 @@ def inspect_listing(
         records = tuple(progress_bar(found, "Reading pictures", len(listing.pictures), leave=False, delay=2.0))
     finally:
         pool.shutdown(cancel_futures=True)
-    return DataReport(listing.root, image_size, batch_size, listing.domains, records, listing.ignored)
+    return DataReport(listing.root, image_size, batch_size, listing.domains, records, listing.ignored, expected or {})
 
 
 def _visible(folder: Path) -> Iterator[Path]:

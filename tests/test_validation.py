@@ -7,6 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from kdlib import session, thesis
+from kdlib.config import load_preset
+from kdlib.data import open_dataset
 from kdlib.errors import InputError
 from kdlib.validation import inspect_dataset
 
@@ -131,6 +134,67 @@ def test_too_few_for_a_pair_or_a_batch(root):
     problem(root, "holds 9 readable pictures, fewer than a batch of 10: add pictures or lower batch_size", batch_size=10)
     (root / "val" / "dog" / "001.png").unlink()
     assert any("val/dog holds 1 readable picture; an evaluation needs 2" in line for line in inspect_dataset(root).problems)
+
+
+# ---- how many pictures there should be
+
+TABLE_5_1 = {  # as the thesis prints it; StarGAN-v2's notes have 16,130 pictures of AFHQ, and CelebA-HQ has 30,000
+    "afhq": ({"cat": 5153, "dog": 4739, "wild": 4738}, {"cat": 500, "dog": 500, "wild": 500}, 16_130),
+    "celeba_hq": ({"male": 10057, "female": 17943}, {"male": 1000, "female": 1000}, 30_000),
+}
+
+
+@pytest.mark.parametrize("name", TABLE_5_1)
+def test_presets_of_the_thesis_expect_its_splits(name):
+    train, val, total = TABLE_5_1[name]
+    expected = load_preset(name).data.expected
+    assert expected == {"train": train, "val": val}
+    printed = [row[1:] for row in thesis.printed_tables()["5.1"]["rows"] if row[0] == {"afhq": "AFHQ", "celeba_hq": "CelebA-HQ"}[name]]
+    assert printed == [[d.capitalize().replace("Wild", "Wildlife"), train[d], val[d]] for d in train]
+    assert sum(sum(counts.values()) for counts in expected.values()) == total
+
+
+def test_counts_as_expected_say_nothing(root):
+    expected = {"train": {"cat": 4, "dog": 4, "fox": 4}, "val": {"cat": 2, "dog": 2, "fox": 2}}
+    report = inspect_dataset(root, expected=expected)
+    assert report.warnings == [] and report.problems == []
+    assert report.table()["expected"].tolist() == [4, 4, 4, 2, 2, 2]
+    assert "expected" not in inspect_dataset(root).table()
+
+
+def test_counts_and_domains_that_differ_are_one_warning(root):
+    (root / "train" / "dog" / "000.png").write_bytes(b"")  # unreadable: not counted
+    expected = {"train": {"cat": 5, "dog": 4, "wild": 4738}, "val": {"cat": 2, "dog": 2, "fox": 2}}
+    report = inspect_dataset(root, expected=expected)
+    assert report.warnings == [
+        "Other pictures than expected: train/cat expected 5 pictures, found 4; train/dog expected 4 pictures, found 3; train/fox is "
+        "not expected, found 4 pictures; train/wild is not there, expected 4,738 pictures. These are not the thesis's splits "
+        "(Table 5.1), so scores on them do not compare with its Table 5.2."
+    ]
+    table = report.table()
+    shown = table[table.split == "train"][["domain", "pictures", "expected"]].values.tolist()
+    assert shown == [["cat", 4, 5], ["dog", 3, 4], ["fox", 4, ""], ["wild", 0, 4738]]
+    assert "Other pictures than expected" in str(report)
+    report.raise_if_unusable(skip_bad=True)  # a warning stops nothing
+    with pytest.warns(UserWarning, match="not the thesis's splits"):
+        open_dataset(root, 16, skip_bad=True, expected=expected)
+
+
+def test_only_what_is_expected_is_compared(root):
+    assert inspect_dataset(root, expected={"val": {"cat": 2, "dog": 2, "fox": 2}}).warnings == []
+    shutil.rmtree(root / "val")
+    report = inspect_dataset(root, expected={"val": {"cat": 2, "dog": 2, "fox": 2}})
+    assert report.warnings == [] and len(report.problems) == 1  # that there is no val is said once
+
+
+def test_a_preset_s_expectation_reaches_validator_and_training(root, tmp_path):
+    text = f"[data]\nsource = 'folder'\ndata_root = '{root}'\nimage_size = 16\nexpected_val = {{ cat = 3, dog = 2, fox = 2 }}\n"
+    (tmp_path / "own.toml").write_text(text + "[evaluation]\nfeature_networks = ['squeezenet']\n")
+    preset = load_preset(tmp_path / "own.toml")
+    found = [w for w in session.inspect_data(preset).warnings if "val/cat expected 3 pictures, found 2" in w]
+    assert len(found) == 1
+    with pytest.warns(UserWarning, match="val/cat expected 3 pictures, found 2"):
+        session.open_data(preset)
 
 
 def break_files(root):
