@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from kdlib import thesis
-from kdlib.networks import Architecture
+from kdlib.architecture import Architecture
 from kdlib.plotting import BLUE, DASHES, GREEN, NEUTRAL, PALETTE, PINK, SYMBOLS, VERMILLION
 from kdlib.profiling import network_costs, stage_costs, sweep
 

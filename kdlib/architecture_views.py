@@ -7,13 +7,10 @@ from IPython.display import HTML, display
 from pandas.io.formats.style import Styler
 
 from kdlib import thesis
+from kdlib.architecture import Architecture
 from kdlib.config import Preset
-from kdlib.critters import SPECIES
-from kdlib.errors import InputError
-from kdlib.networks import Architecture
-from kdlib.paths import from_repository, shown
 from kdlib.profiling import KINDS, OPERATIONS_AFFINE_NORM, OPERATIONS_PLAIN_NORM, network_costs, savings, stage_costs
-from kdlib.validation import list_pictures
+from kdlib.session import domain_names
 
 YES, NO = "✓", "✗"
 MARKS = {True: YES, False: NO, "yes": YES, "no": NO, "rounded twice": f"{YES} twice"}
@@ -56,66 +53,88 @@ def _notes(lines: list[tuple[str, str]]) -> HTML:
 
 
 def layer_view(number: str) -> None:
-    """Display one of Tables 4.1 to 4.6: what is printed, what the network has, a mark a row, and remarks."""
+    """Display one of Tables 4.1 to 4.6: every printed cell with a mark, what our network has where that differs, and remarks."""
     table = thesis.layer_table(number)
-    names = list(table.columns[:3])
-    view = table[[*names, "output shape"]].map(_crosses)
-    view["printed"] = table["parameters"].map("{:,}".format)
+    *names, parameters = thesis.printed_tables()[number]["columns"]
+    view = pd.DataFrame()
+    for name in names:
+        view[name] = [_marked(row, name, _crosses(row[name]), _crosses(row[f"built {name}"])) for _, row in table.iterrows()]
+    view[f"{parameters}, printed"] = [_marked(row, parameters, f"{row[parameters]:,}") for _, row in table.iterrows()]
     view["counted"] = table["counted"].map("{:,}".format)
-    view["match"] = table["match"].map(MARKS)
+    view = view[[name for name in view if (view[name] != "").any()]]  # the style encoder's tables print no norms
     caption = f"Table {number}. {thesis.printed_tables()[number]['title']}."
-    display(_shown(view, f"table-{number.replace('.', '-')}", (*names, "output shape")).set_caption(caption))
+    display(_shown(view, f"table-{number.replace('.', '-')}", tuple(names)).set_caption(caption))
     remarks = [(f"{_crosses(row[names[0]])} {_crosses(row['output shape'])}".strip(), row["note"]) for _, row in table.iterrows() if row["note"]]
     if remarks:
         display(_notes(remarks))
 
 
+def _marked(row: pd.Series, column: str, printed: str, built: str = "") -> str:
+    """A printed cell with its mark, and, where it is wrong, what should stand there; "" where nothing is printed."""
+    if not printed:
+        return ""
+    wrong = column in row["wrong"]
+    return f"{printed}{BLANK}{MARKS[not wrong]}" + (f"{BLANK}{built}" if wrong and built else "")
+
+
 def layer_summary() -> str:
-    """Markdown: how many rows of Tables 4.1 to 4.6 match."""
-    tables = [thesis.layer_table(number) for number in thesis.LAYER_TABLES]
-    rows = sum(len(t) for t in tables)
-    wrong = [f"{_crosses(row['layer'])} of Table {n}" for n, t in zip(thesis.LAYER_TABLES, tables) for _, row in t[~t["match"]].iterrows()]
+    """Markdown: how many cells of Tables 4.1 to 4.6 match, and which do not."""
+    cells, wrong, places = 0, 0, []
+    for number in thesis.LAYER_TABLES:
+        table, columns = thesis.layer_table(number), thesis.printed_tables()[number]["columns"]
+        cells += int((table[columns] != "").sum().sum())
+        found = [f"{column} in row {i}" for i, row in enumerate(table["wrong"], 1) for column in row]
+        wrong += len(found)
+        places += [f"Table {number} ({', '.join(found)})"] if found else []
     return (
-        f"Of the {rows} rows of the six tables, totals included, {rows - len(wrong)} agree with the networks in shape and number. "
-        f"The others: {', '.join(wrong)}. The total printed below them is right, so they are slips of the pen."
+        f"Of the {cells} cells of the six tables, totals included, {cells - wrong} say what the networks have. The other {wrong} are in "
+        f"{', '.join(places)}. Each is explained below its table."
     )
 
 
 def cost_view() -> None:
     """Display Table 5.3 in two halves, sizes and MACs: printed and counted, and remarks."""
     table = thesis.cost_table()
-    for what, unit, counted, show in (("size", "M", "parameters", "{:,}".format), ("MACs", "G", "macs_thop", lambda n: billions(n, 3))):
+    for what, unit, counted, show in (("size", "M", "parameters", "{:,}".format), ("MACs", "G", "macs_torchprofile", lambda n: billions(n, 3))):
         view = table[["data set", "alpha"]].astype(str)
         view["printed"] = table[f"{what} printed"] + f"{BLANK}{unit}"
         view["counted"] = table[counted].map(show)
         view["match"] = table[f"{what} match"].map(MARKS)
         view["ratio, printed"] = table[f"{what} ratio printed"].map(lambda r: "" if pd.isna(r) else f"{r}×")
-        view["ratio, counted"] = table[f"{what} ratio"].map(times)
+        view["ratio, counted"] = table[f"{what} ratio"].map(lambda r: "" if r == 1 else f"{r:.2f}×")
+        view[f"match{BLANK}"] = table[f"{what} ratio match"].map(MARKS).fillna("")
         caption = f"Table 5.3, {'sizes' if what == 'size' else what} of E + G + F."
-        display(_shown(view, f"table-5-3-{what}", ("data set", "alpha", "match")).set_caption(caption))
+        display(_shown(view, f"table-5-3-{what}", ("data set", "alpha", "match", f"match{BLANK}")).set_caption(caption))
     display(_notes([(f"{row['data set']}, {row['alpha']}", row["note"]) for _, row in table.iterrows() if row["note"]]))
 
 
 def cost_summary() -> str:
     """Markdown: how many entries of Table 5.3 match, and how."""
     table = thesis.cost_table()
-    sizes, macs = table["size match"].value_counts(), table["MACs match"].value_counts()
-    return (
-        f"Sizes: {sizes['yes']} of {len(table)} entries are our exact counts rounded to hundredths of a million; the other "
-        f"{sizes['rounded twice']} (marked *twice*) come out when the count is first rounded to thousandths and then again, which changes "
-        f"none of the {sizes['yes']}. MACs: {macs['yes']} of {len(table)} agree to the digit printed; {macs['no']} are 0.01 G higher than "
-        "ours. The printed ratios are cut down to integers, not rounded."
-    )
+    parts = []
+    for what, name in (("size", "Sizes"), ("MACs", "MACs")):
+        found = table[f"{what} match"].value_counts()
+        text = f"{name}: {found.get('yes', 0)} of {len(table)} entries are our exact counts rounded to hundredths"
+        if twice := found.get("rounded twice", 0):
+            text += (
+                f"; the other {twice} (marked *twice*) are the counts rounded to thousandths, as the author's script prints them, and then "
+                f"again, which changes none of the {found['yes']}"
+            )
+        if other := found.get("no", 0):
+            text += f"; {other} differ"
+        parts.append(f"{text}.")
+    return " ".join([*parts, "The printed ratios are those of the printed numbers, cut down to integers."])
 
 
 def order_view() -> None:
-    """Display the MACs of the thesis's students in both orders of convolution and upsampling."""
+    """Display the MACs of the thesis's students in both orders of convolution and upsampling, by two conventions."""
     table = thesis.order_table()
     view = table[["data set", "alpha"]].astype(str)
     view["printed"] = table["MACs printed"] + f"{BLANK}G"
     view["convolution first"] = table["before"].map(lambda n: billions(n, 3))
     view["upsampling first"] = table["after"].map(lambda n: billions(n, 3))
     view["ratio"] = table["ratio"].map("{:.2f}".format)
+    view["conv. and linear only"] = [f"{billions(a, 3)}{BLANK}→ {billions(b, 3)}" for a, b in zip(table["macs before"], table["macs after"])]
     display(_shown(view, "decoder-order", ("data set",)))
 
 
@@ -163,7 +182,7 @@ def convention_view(arch: Architecture) -> None:
 
 
 def convention_summary(arch: Architecture) -> str:
-    """Markdown: both counts of an architecture, and whether norms explain the difference to the last operation."""
+    """Markdown: thop's count of an architecture, and whether norms explain what it adds to the last operation."""
     total = network_costs(arch).loc["total"]
     difference = int(total["macs_thop"] - total["macs"])
     exact = "to the last operation" if difference == total["norm_operations"] else f"but for {difference - total['norm_operations']:,}"
@@ -173,18 +192,34 @@ def convention_summary(arch: Architecture) -> str:
     )
 
 
+def three_counts_view() -> None:
+    """Display every MACs entry of Table 5.3 beside three counts of it, those marked that give the printed digits."""
+    table = thesis.cost_table()
+    view = table[["data set", "alpha"]].astype(str)
+    view["printed"] = table["MACs printed"] + f"{BLANK}G"
+    for heading, name in (("torchprofile 0.0.2", "macs_torchprofile"), ("thop", "macs_thop"), ("conv. and linear only", "macs")):
+        given = [printed == thesis.rounded(count, 10**9) for printed, count in zip(table["MACs printed"], table[name])]
+        view[heading] = [f"{billions(count, 3)}{BLANK}{MARKS[same]}" for count, same in zip(table[name], given)]
+    display(_shown(view, "three-counts", ("data set", "alpha")))
+
+
+def torchprofile_summary(arch: Architecture) -> str:
+    """Markdown: of what torchprofile's count of an architecture consists."""
+    total = network_costs(arch).loc["total"]
+    affine, plain, other = (int(total[name]) for name in ("affine_norm_elements", "plain_norm_elements", "other_elements"))
+    return (
+        f"Teacher at {arch.image_size} px by torchprofile: {billions(total['macs'], 3)} in convolutions and linear layers, "
+        f"{millions(affine + plain, 1)} for elements that leave norms, {millions(plain, 1)} for their scaling in AdaIN, {millions(other, 1)} for "
+        f"those that leave LeakyReLUs and average pools: {billions(total['macs_torchprofile'], 3)}."
+    )
+
+
 def preset_architectures(preset: Preset) -> dict[str, Architecture]:
     """{"teacher": ..., "student, alpha = 24": ...} of a preset, without its data being drawn or read.
 
     Raises `InputError` if the number of domains cannot be told because the preset's folder is not there.
     """
-    if preset.data.source == "critters":
-        domains = len(SPECIES)
-    else:
-        root = from_repository(preset.data.data_root)
-        domains = len(list_pictures(root).domains.get("train", ()))
-        if domains == 0:
-            raise InputError(f"no folders of pictures in {shown(root)}/train: give the data set's folder, e.g. -p data_root /data/afhq")
+    domains = len(domain_names(preset))
     found = {"teacher": preset.architecture(domains, alpha=preset.networks.teacher_alpha, student=False)}
     for alpha in preset.study.alphas:
         found[f"student, alpha = {alpha}"] = preset.architecture(domains, alpha=alpha, student=True)

@@ -1,13 +1,16 @@
 """Parameters and multiply-accumulates (MACs) of a set of networks, layer by layer (thesis 5.2.3, Table 5.3).
 
-Two counts of MACs stand side by side, made by two programs:
+Three counts of MACs stand side by side. All have convolutions and linear layers, without biases; they differ in the rest:
 
-* ``macs_thop``: the package thop, which the thesis's numbers follow. Convolutions and linear layers, and besides them 4
-  operations for every element that enters an affine norm, 2 for a plain one (inside AdaIN). Our AdaIN calls the norm as a
-  function, which thop does not see, so it gets a rule here that counts what thop would count for the module.
 * ``macs``: PyTorch's FlopCounterMode, halved. It watches the tensor operations themselves: convolutions and linear layers only.
+* ``macs_thop``: the package thop. Besides, 4 operations for every element that enters an affine norm, 2 for a plain one (inside
+  AdaIN). Our AdaIN calls the norm as a function, which thop does not see, so it gets a rule here that counts what thop would
+  count for the module.
+* ``macs_torchprofile``: what the package torchprofile counted when the thesis was written (0.0.2 of November 2020), which the
+  author's published script calls. Besides, 1 operation for every element that a norm, AdaIN's scaling, a LeakyReLU or an average
+  pool puts out. All ten MACs of Table 5.3 are this count. Later versions leave plain norms out, so the rule stands here.
 
-Neither counts biases, activations, pooling, upsampling or sums. Everything runs on PyTorch's meta device: shapes without
+Upsampling and sums cost nothing in any of them. Everything runs on PyTorch's meta device: shapes without
 numbers, so a 256 px teacher takes no memory. One picture, no masks: the high-pass skip of a face model is left out, as in the
 thesis, and so is its landmark network unless it is given.
 """
@@ -17,6 +20,7 @@ from collections.abc import Callable, Iterable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from math import prod
 from typing import Any
 
 import pandas as pd
@@ -24,9 +28,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from kdlib.architecture import Architecture
 from kdlib.blocks import AdaIN, AdaINResBlk
 from kdlib.landmarks import LandmarkMasks
-from kdlib.networks import Architecture, Discriminator, Generator, MappingNetwork, Networks, StyleDiscriminator, StyleEncoder
+from kdlib.networks import Discriminator, Generator, MappingNetwork, Networks, StyleDiscriminator, StyleEncoder
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # thop asks distutils for PyTorch's version
@@ -187,12 +192,32 @@ def _stage_costs(arch: Architecture, network: str, conv_before_upsampling: bool 
     return pd.DataFrame(rows)
 
 
+@lru_cache(maxsize=512)
+def _other_elements(arch: Architecture, network: str) -> int:
+    """Elements that leave the LeakyReLUs and average pools of a network; the same in either order of the decoder."""
+    operations = (torch.ops.aten.leaky_relu, torch.ops.aten.avg_pool2d)
+    with FlopCounterMode(display=False, custom_mapping=dict.fromkeys(operations, _elements)) as counter:
+        meta_network(network, arch)(*meta_inputs(network, arch))
+    counts = counter.get_flop_counts()["Global"]
+    return sum(counts.get(operation, 0) for operation in operations)
+
+
+def _elements(*_: Any, out_shape: tuple[int, ...], **__: Any) -> int:
+    return prod(out_shape)
+
+
 def network_costs(
     arch: Architecture, networks: Sequence[str] = TRANSLATING, conv_before_upsampling: bool | None = None
 ) -> pd.DataFrame:
-    """`COUNTS` and ``norm_operations`` summed over each network; the index is the network's letter, the last row "total"."""
+    """Counts summed over each network; the index is the network's letter, the last row "total".
+
+    Columns: `COUNTS`, ``norm_operations``, ``other_elements`` (that leave LeakyReLUs and average pools), ``macs_torchprofile``.
+    """
     table = stage_costs(arch, networks, conv_before_upsampling)
     sums = table.groupby("network", sort=False)[[*COUNTS, "norm_operations"]].sum()
+    sums["other_elements"] = [_other_elements(arch, network) for network in sums.index]
+    norms = sums["affine_norm_elements"] + 2 * sums["plain_norm_elements"]  # inside AdaIN: the norm, and the scaling of what it gives
+    sums["macs_torchprofile"] = sums["macs"] + norms + sums["other_elements"]
     sums.loc["total"] = sums.sum()
     return sums
 
@@ -207,7 +232,7 @@ def landmark_costs(landmarks: nn.Module) -> dict[str, int]:
 def cost(nets: Networks) -> dict[str, int]:
     """What a set of networks costs, flat, for a run's metrics: G, E and F, each and together.
 
-    ``macs`` is thop's count, as in Table 5.3; ``macs_conv_linear`` counts convolutions and linear layers only. Where the set has a
+    ``macs`` is thop's count, within 0.1 % of Table 5.3's at 256 px; ``macs_conv_linear`` has convolutions and linear layers only. Where the set has a
     landmark network, ``..._with_landmarks`` adds it: a student needs it as much as its teacher does.
     """
     table = network_costs(nets.arch)

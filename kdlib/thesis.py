@@ -14,9 +14,10 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from kdlib.architecture import TEACHER_ALPHA, Architecture
+from kdlib.blocks import AdaINResBlk, ResBlk
 from kdlib.errors import InputError
 from kdlib.landmark_network import LandmarkNetwork
-from kdlib.networks import TEACHER_ALPHA, Architecture
 from kdlib.profiling import landmark_costs, meta_inputs, meta_network, network_costs
 
 TABLES_FILE = Path(__file__).with_name("thesis_tables.json")
@@ -67,8 +68,30 @@ def _shape(output: Tensor) -> str:
     return " x ".join(str(n) for n in [*sizes[1:], sizes[0]])
 
 
-def _count_rows(network: str, arch: Architecture) -> list[tuple[str, int]]:
-    """(output shape, parameters) of every row of one of Tables 4.1 to 4.6, from the network and a pass through it."""
+def _names(network: str, module: nn.Module, layers: list[nn.Module], row: int) -> tuple[str, str, str]:
+    """What the first three columns of a printed row should say of the modules behind it: of G and E layer, resampling and norm."""
+    if network == "F":
+        shared, branch = list(module.shared), list(module.branches[0])
+        if not layers:
+            return "Shared", "Latent z", "-"
+        place = shared if layers[0] in shared else branch
+        after = place[place.index(layers[0]) + 1 :]
+        return "Shared" if place is shared else "Unshared", "Linear", type(after[0]).__name__ if after else "-"
+    if not layers:
+        return "RGB Image" if row == 0 else "ReShape", "-", "-"
+    norm = next(("IN" for layer in layers if isinstance(layer, nn.InstanceNorm2d)), "-")
+    layer = layers[-1]
+    if isinstance(layer, AdaINResBlk):
+        return "ResBlk", "Upsample" if layer.upsample else "-", "AdaIN"
+    if isinstance(layer, ResBlk):
+        return type(layer).__name__, "AvgPool" if layer.downsample else "-", "IN" if isinstance(layer.norm1, nn.InstanceNorm2d) else "-"
+    if isinstance(layer, nn.Conv2d):
+        return "Conv{} x {}".format(*layer.kernel_size), "-", norm
+    return "LReLU" if isinstance(layer, nn.LeakyReLU) else f"Linear x {len(layers)}", "-", norm
+
+
+def _count_rows(network: str, arch: Architecture) -> list[tuple[tuple[str, str, str], str, int]]:
+    """(names, output shape, parameters) of every row of one of Tables 4.1 to 4.6, from the network and a pass through it."""
     module, inputs = meta_network(network, arch), meta_inputs(network, arch)
     outputs: dict[nn.Module, str] = {}
     for layer in module.modules():
@@ -76,60 +99,66 @@ def _count_rows(network: str, arch: Architecture) -> list[tuple[str, int]]:
     with torch.no_grad():
         module(*inputs)
     rows, last = [], _shape(inputs[0])
-    for layers in _rows_of(network, module):
+    for row, layers in enumerate(_rows_of(network, module)):
         if len(layers) > 1 and network == "E":
             shape = f"{len(layers)} x {outputs[layers[0]]}"  # all heads
         elif layers:
             shape = outputs[layers[-1]]
         else:
             shape = last.removeprefix("1 x 1 x ")  # the input as it is; before the heads, 1 x 1 x C flattened
-        rows.append((shape, sum(p.numel() for layer in layers for p in layer.parameters())))
+        rows.append((_names(network, module, layers, row), shape, sum(p.numel() for layer in layers for p in layer.parameters())))
         last = shape
     return rows
 
 
-def _note(table: str, row: int, counted: list[tuple[str, int]], arch: Architecture) -> str:
+def _note(table: str, row: int, counted: list[int], arch: Architecture) -> str:
     """Why a row of Tables 4.1 to 4.6 does not say what the network has; "" where it does."""
     network, _ = LAYER_TABLES[table]
     width = arch.first_width
     if network != "F" and row == 1:
         return f"A 3×3 convolution: {3 * 9 * width + width:,} weights and biases; a 1×1 would have {3 * width + width}."
     if network == "G" and row == len(counted) - 1:
-        return f"Holds an affine instance norm of {2 * width} parameters before the 1×1 convolution of {3 * width + 3}."
+        return (
+            f"An affine instance norm of {2 * width} parameters stands before the 1×1 convolution of {3 * width + 3}; the printed number has both."
+        )
     convolution, heads = len(counted) - 4, len(counted) - 1
     if table == "4.4" and row == convolution:
         wide = 16 * TEACHER_ALPHA**2 + TEACHER_ALPHA
-        return f"{wide:,} is Table 4.3's value, of {TEACHER_ALPHA} channels. The printed total has {counted[row][1]:,}."
+        return f"{wide:,} is Table 4.3's value, of {TEACHER_ALPHA} channels. The printed total has {counted[row]:,}."
     if table == "4.4" and row == heads:
-        return f"{counted[convolution][1]:,} belongs to the 4×4 convolution. The printed total has {counted[row][1]:,}."
+        return f"{counted[convolution]:,} belongs to the 4×4 convolution. The printed total has {counted[row]:,}."
     return ""
 
 
 def layer_table(table: str) -> pd.DataFrame:
     """One of Tables 4.1 to 4.6 as printed, with what our network has.
 
-    Columns: the printed ones, ``counted shape``, ``counted`` (parameters), ``match`` (shape and parameters), ``note``. The last row
-    is the total, counted over the rows; for the mapping network that is one domain's branch, as printed. Raises `InputError` for
-    any other table.
+    Columns: the printed ones; ``built X`` for each of these but the parameters, "" where nothing is printed; ``counted``
+    (parameters); ``wrong``, the printed columns that do not say what the network has; ``note``, which explains them. The last row is
+    the total, counted over the rows; for the mapping network that is one domain's branch, as printed. Raises `InputError` for any
+    other table.
     """
     if table not in LAYER_TABLES:
         raise InputError(f"table {table!r}: the thesis's tables of layers are {', '.join(LAYER_TABLES)}")
     network, student = LAYER_TABLES[table]
     arch = architecture("AFHQ", STUDENT_ALPHA if student else "original")
-    printed, counted = printed_tables()[table], _count_rows(network, arch)
+    printed, found = printed_tables()[table], _count_rows(network, arch)
+    columns, counted = printed["columns"], [parameters for _, _, parameters in found]
     rows = []
-    for i, (line, (shape, parameters)) in enumerate(zip(printed["rows"], counted, strict=True)):
-        match = (line[-2], line[-1]) == (shape, parameters)
-        rows.append([*line, shape, parameters, match, _note(table, i, counted, arch)])
-    total = sum(parameters for _, parameters in counted)
+    for i, (line, (names, shape, parameters)) in enumerate(zip(printed["rows"], found, strict=True)):
+        built = [name if text else "" for text, name in zip(line, (*names, shape))]
+        wrong = tuple(column for column, text, ours in zip(columns, line, (*built, parameters)) if text != ours)
+        rows.append([*line, *built, parameters, wrong, _note(table, i, counted, arch)])
+    total, printed_sum = sum(counted), sum(line[-1] for line in printed["rows"])
     note = ""
     if network == "F":
         everything = int(network_costs(arch, ["F"]).loc["F", "parameters"])
         note = f"One domain's branch. With the branches of all {arch.domains} domains, as in Table 5.3: {everything:,}."
-    elif sum(line[-1] for line in printed["rows"]) != printed["total"]:
-        note = f"The printed rows sum to {sum(line[-1] for line in printed['rows']):,}."
-    rows.append(["Total", "", "", "", printed["total"], "", total, total == printed["total"], note])
-    return pd.DataFrame(rows, columns=[*printed["columns"], "counted shape", "counted", "match", "note"])
+    elif printed_sum != printed["total"]:
+        note = f"The printed rows sum to {printed_sum:,}."
+    wrong = () if total == printed["total"] else (columns[-1],)
+    rows.append(["Total", "", "", "", printed["total"], "Total", "", "", "", total, wrong, note])
+    return pd.DataFrame(rows, columns=[*columns, *(f"built {name}" for name in columns[:-1]), "counted", "wrong", "note"])
 
 
 # ---- Table 5.3 ----
@@ -145,8 +174,9 @@ def rounded(value: int, unit: int) -> str:
 def rounded_twice(value: int, unit: int) -> str:
     """``value`` in ``unit`` to thousandths and from there to hundredths, halves up.
 
-    So rounded, the counts give all ten sizes of Table 5.3, two of which (2.71 and 0.89) they do not give when rounded once. The sum
-    of three rounded networks gives 2.71 too, but misses five of the others.
+    So rounded, the counts give all ten sizes of Table 5.3, two of which (2.71 and 0.89) they do not give when rounded once, and all
+    its MACs: the author's published script prints three decimals, of which the table has two. The sum of three rounded networks
+    gives 2.71 too, but misses five of the others.
     """
     return str((Decimal(value) / unit).quantize(THOUSANDTHS, ROUND_HALF_UP).quantize(HUNDREDTHS, ROUND_HALF_UP))
 
@@ -158,38 +188,43 @@ def _compare(what: str, printed: str, counted: int, unit: int) -> tuple[str, str
         return "yes", ""
     if printed == rounded_twice(counted, unit):
         return "rounded twice", f"{what}: {exact:.6f} became {exact.quantize(THOUSANDTHS)}, and that {printed}."
-    return "no", f"{what}: printed {printed}, counted {exact.quantize(THOUSANDTHS)}; no convention we tried explains it."
+    return "no", f"{what}: printed {printed}, counted {exact.quantize(THOUSANDTHS)}."
 
 
-def _compare_ratio(what: str, printed: int | None, counted: float) -> str:
-    """A note where the printed ratio, cut down to an integer, is not the counts' ratio cut down."""
-    if printed is None or printed == int(counted):
-        return ""
-    return f"{what} ratio: {printed} is that of the printed numbers, cut down; the counts' is {counted:.1f}."
+def _compare_ratio(what: str, printed: int | None, counted: float) -> tuple[str, str]:
+    """("yes" or "no", note) for a printed ratio against the counts' ratio cut down to an integer; ("", "") where none is printed."""
+    if printed is None:
+        return "", ""
+    if printed == int(counted):
+        return "yes", ""
+    return "no", f"{what} ratio: {printed} is that of the printed numbers, cut down to an integer; the counts' is {counted:.2f}."
 
 
 def cost_table() -> pd.DataFrame:
     """Table 5.3 with our counts, a row for each data set and alpha ("original" or a student's).
 
-    Of sizes [M] and of MACs [G]: as printed; counted exactly (``parameters``, ``macs_thop``; ``macs`` is convolutions and linear layers
-    only); ``match``, "yes", "rounded twice" or "no"; ``ratio printed`` and ``ratio``, the compression as printed and as counted. The
-    printed ratios are those of the printed numbers, cut down to integers. ``note`` explains what does not match.
+    Of sizes [M] and of MACs [G]: as printed; counted exactly (``parameters``, ``macs_torchprofile``, and by two other conventions
+    ``macs_thop`` and ``macs``, see `kdlib.profiling`); ``match``, "yes", "rounded twice" or "no"; ``ratio printed`` and ``ratio``, the
+    compression as printed and as counted, and ``ratio match``, "yes", "no" or "" for the teachers. The printed ratios are those of the
+    printed numbers, cut down to integers. ``note`` explains what does not match.
     """
     rows, teachers = [], {}
     for data_set, alpha, size, size_ratio, macs, macs_ratio in printed_tables()["5.3"]["rows"]:
         totals = network_costs(architecture(data_set, alpha)).loc["total"]
-        own = parameters, macs_thop = int(totals["parameters"]), int(totals["macs_thop"])
+        counted = {name: int(totals[name]) for name in ("parameters", "macs_torchprofile", "macs_thop", "macs")}
+        own = counted["parameters"], counted["macs_torchprofile"]
         ratios = [t / n for t, n in zip(teachers.setdefault(data_set, own), own)]
-        size_match, size_note = _compare("Size", size, parameters, 10**6)
-        macs_match, macs_note = _compare("MACs", macs, macs_thop, 10**9)
-        ratio_notes = _compare_ratio("Size", size_ratio, ratios[0]), _compare_ratio("MACs", macs_ratio, ratios[1])
+        size_match, size_note = _compare("Size", size, own[0], 10**6)
+        macs_match, macs_note = _compare("MACs", macs, own[1], 10**9)
+        size_ratio_match, size_ratio_note = _compare_ratio("Size", size_ratio, ratios[0])
+        macs_ratio_match, macs_ratio_note = _compare_ratio("MACs", macs_ratio, ratios[1])
         rows.append({
-            "data set": data_set, "alpha": alpha,
-            "size printed": size, "parameters": parameters, "size match": size_match,
-            "size ratio printed": size_ratio, "size ratio": ratios[0],
-            "MACs printed": macs, "macs_thop": macs_thop, "macs": int(totals["macs"]), "MACs match": macs_match,
-            "MACs ratio printed": macs_ratio, "MACs ratio": ratios[1],
-            "note": " ".join(filter(None, (size_note, macs_note, *ratio_notes))),
+            "data set": data_set, "alpha": alpha, **counted,
+            "size printed": size, "size match": size_match,
+            "size ratio printed": size_ratio, "size ratio": ratios[0], "size ratio match": size_ratio_match,
+            "MACs printed": macs, "MACs match": macs_match,
+            "MACs ratio printed": macs_ratio, "MACs ratio": ratios[1], "MACs ratio match": macs_ratio_match,
+            "note": " ".join(filter(None, (size_note, macs_note, size_ratio_note, macs_ratio_note))),
         })  # fmt: skip
     return pd.DataFrame(rows).astype({"size ratio printed": "Int64", "MACs ratio printed": "Int64"})
 
@@ -215,8 +250,8 @@ def landmark_table() -> pd.DataFrame:
 def order_table() -> pd.DataFrame:
     """MACs of every student of Table 5.3 with the decoder's first convolution before and after the upsampling.
 
-    ``MACs printed`` [G]; ``before`` and ``after``, thop's count as in Table 5.3; ``macs before`` and ``macs after``, convolutions and
-    linear layers only; ``ratio`` of after to before. The thesis does not mention the order; parameters are the same in both.
+    ``MACs printed`` [G]; ``before`` and ``after``, counted as Table 5.3 is; ``macs before`` and ``macs after``, convolutions and linear
+    layers only; ``ratio`` of after to before. The thesis does not mention the order; parameters are the same in both.
     """
     rows = []
     for data_set, alpha, _, _, printed, _ in printed_tables()["5.3"]["rows"]:
@@ -225,8 +260,8 @@ def order_table() -> pd.DataFrame:
             before, after = (network_costs(arch, conv_before_upsampling=order).loc["total"] for order in (True, False))
             rows.append({
                 "data set": data_set, "alpha": alpha, "MACs printed": printed,
-                "before": int(before["macs_thop"]), "after": int(after["macs_thop"]),
+                "before": int(before["macs_torchprofile"]), "after": int(after["macs_torchprofile"]),
                 "macs before": int(before["macs"]), "macs after": int(after["macs"]),
-                "ratio": after["macs_thop"] / before["macs_thop"],
+                "ratio": after["macs_torchprofile"] / before["macs_torchprofile"],
             })  # fmt: skip
     return pd.DataFrame(rows)

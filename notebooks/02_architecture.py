@@ -17,8 +17,8 @@
 # {cite}`kapoor2021thesis` prints? Nothing is trained on this page and no picture is read: every number is counted from the
 # networks themselves, at the moment this notebook runs. {doc}`/book/stargan_v2` and {doc}`/book/method` explain the blocks.
 #
-# Expect the thesis's tables to come out almost to the last digit. The few places where they do not are marked, with the reason
-# where there is one.
+# Expect the thesis's tables to come out to the last digit, but for a few slips of the pen. Every cell is marked, and every one that
+# does not match is explained.
 
 # %% tags=["parameters"]
 preset = "quick"  # a name in kdlib/presets, or a .toml file
@@ -38,7 +38,8 @@ settings = load_preset(preset, data_root=data_root)
 
 # %% [markdown]
 # ## Layer by layer: Tables 4.1 to 4.6
-# Shapes come from a pass through each network, parameters from its weights. A tick means that both are as printed.
+# Names come from the layers themselves, shapes from a pass through each network, parameters from its weights. A tick stands by
+# every printed cell that says what the network has, a cross by one that does not, followed by what should stand there.
 
 # %%
 Markdown(views.layer_summary())
@@ -52,7 +53,7 @@ views.layer_view("4.1")
 views.layer_view("4.2")
 
 # %% [markdown]
-# The style encoder. Not every row of the student's table is right in print.
+# The style encoder. Two numbers of the student's table are not right in print.
 
 # %%
 views.layer_view("4.3")
@@ -67,7 +68,8 @@ views.layer_view("4.6")
 
 # %% [markdown]
 # ## Table 5.3: what compression gains
-# Generator, style encoder and mapping network together, all domains, for one picture. MACs are multiply-accumulates.
+# Generator, style encoder and mapping network together, all domains, for one picture. MACs are multiply-accumulates, counted as the
+# thesis counts them, which the next section explains.
 
 # %%
 Markdown(views.cost_summary())
@@ -76,16 +78,26 @@ Markdown(views.cost_summary())
 views.cost_view()
 
 # %% [markdown]
-# ## Two ways to count MACs
-# The thesis's numbers follow the package [thop](https://github.com/Lyken17/pytorch-OpCounter), which adds operations of
-# normalisation layers to those of convolutions and linear layers. PyTorch's own counter, which watches tensor operations and
-# knows nothing of layers, counts the latter only. Expect the two programs to agree everywhere but in stages with norms, and the
-# gap there to be what thop charges for every element that enters a norm: more where the norm is affine, less inside AdaIN.
+# ## Three ways to count MACs
+# Every count has the convolutions and linear layers. They differ in what else they take for an operation. The author's published
+# script calls [torchprofile](https://github.com/zhijian-liu/torchprofile), which in the version of that time (0.0.2, November 2020)
+# adds one operation for every element that leaves a norm, a scaling, a LeakyReLU or an average pool. The package
+# [thop](https://github.com/Lyken17/pytorch-OpCounter) adds some for norms only. PyTorch's own counter, which watches tensor
+# operations and knows nothing of layers, adds none. Expect the first to give all ten printed numbers, the second most of them, and
+# the third none.
+
+# %%
+views.three_counts_view()
+
+# %% [markdown]
+# The differences, to the last operation. First torchprofile's, then thop's, stage by stage: it charges more where a norm is affine,
+# less inside AdaIN. From here on, MACs are thop's, as in the results of this study; from torchprofile's they differ by less than a
+# thousandth.
 
 # %%
 teacher = thesis.architecture("AFHQ", "original", image_size)
 student = thesis.architecture("AFHQ", thesis.STUDENT_ALPHA, image_size)
-Markdown(views.convention_summary(teacher))
+Markdown(views.torchprofile_summary(teacher) + "\n\n" + views.convention_summary(teacher))
 
 # %%
 views.convention_view(teacher)
@@ -94,7 +106,8 @@ views.convention_view(teacher)
 # ## A change that the thesis does not mention
 # A decoder block of the teacher upsamples first and convolves then. A student's convolves first, at a quarter of the pixels.
 # No weight and no shape tells the two orders apart; Table 5.3's MACs do. Expect the printed values in the first column of
-# counts, and about half as much again in the second.
+# counts, and about half as much again in the second. (Both are counted as Table 5.3 is; the last column has convolutions and linear
+# layers only, in the one order and the other.)
 
 # %%
 views.order_view()
