@@ -13,6 +13,8 @@ import sys
 import time
 from pathlib import Path
 
+import torch
+
 from kdlib.config import load_preset
 from kdlib.data import TrainingBatches, open_dataset
 from kdlib.devices import prepare
@@ -60,6 +62,7 @@ def measure(options: argparse.Namespace) -> dict:
     student = build_networks(options.alpha, domains, True, w_hpf, size, seed=seed)
     teacher = load_released(options.teacher, options.landmarks) if options.teacher else build_networks(domains=domains, w_hpf=w_hpf, image_size=size, seed=seed + 1)
     if w_hpf > 0:
+        torch.manual_seed(seed + 2)  # of an untrained landmark network
         student.landmarks = load_landmarks(options.landmarks) if options.landmarks else LandmarkMasks(LandmarkNetwork())
     learner = make_learner(student.to(device), preset.training, preset.losses, preset.training.student_iterations, teacher.to(device))
     batches, seconds = TrainingBatches(dataset.train, options.batch, preset.networks.latent_dim, seed), []

@@ -24,7 +24,8 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--preset", default="quick", help="a shipped preset or a .toml file (default: %(default)s)")
     train.add_argument("--alpha", type=int, help="width cap of a student (default: the preset's teacher is trained)")
     train.add_argument("--distill", action="store_true", help="the student learns from the teacher, too")
-    train.add_argument("--run", help="name of the run's folder (default: teacher, alpha24, alpha24-kd and the like)")
+    # Not --run: torchrun reads what follows it too, and takes that for one of its own.
+    train.add_argument("--name", help="of the run's folder (default: teacher, alpha24, alpha24-kd and the like)")
     _add_overrides(train, "a setting, e.g. seed; may be given several times")
     released = commands.add_parser("import-released", help="make a finished run of a released *_nets_ema.ckpt, teacher or student")
     released.add_argument("file", type=Path, help="of StarGAN-v2 or of the thesis's author")
@@ -120,9 +121,9 @@ def _train(options: argparse.Namespace) -> int:
     preset = load_preset(options.preset, **parse_overrides(options.overrides))
     with joined(preset.machine.device) as workers:
         if options.alpha is None:
-            run = session.train_teacher(preset, options.run, progress=workers.first)
+            run = session.train_teacher(preset, options.name, progress=workers.first)
         else:
-            run = session.train_student(preset, options.alpha, options.distill, options.run, progress=workers.first)
+            run = session.train_student(preset, options.alpha, options.distill, options.name, progress=workers.first)
         if workers.first:
             print(shown(run.path))
     return 0

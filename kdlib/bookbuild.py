@@ -161,7 +161,7 @@ def _fingerprint(root: Path, toc: dict[str, Any]) -> str:
         except importlib.metadata.PackageNotFoundError as error:
             raise InputError(f"{tool} is not installed: make environment, or pip install -e '.[book]'") from error
     files = [root / "_config.yml"]
-    for folder in ("book", "kdlib", "notebooks", "runs"):
+    for folder in ("benchmarks", "book", "kdlib", "notebooks", "runs"):
         files += [f for f in (root / folder).rglob("*") if f.suffix in _SHOWN and f.is_file()]
     for file in sorted(files):
         digest.update(f"{file.relative_to(root)}\n".encode())

@@ -196,8 +196,9 @@ def _check_ranges(preset: Preset) -> None:
     check_masks_exist(preset.networks.w_hpf, preset.data.image_size)
     if preset.evaluation.outputs_per_source < 2:
         raise InputError("outputs_per_source: diversity needs at least 2 outputs a source")
-    if not preset.study.alphas or min(preset.study.alphas) < 1:
-        raise InputError(f"alphas = {list(preset.study.alphas)}: needs at least one width, each at least 1")
+    alphas = preset.study.alphas
+    if not alphas or min(alphas) < 1 or len(set(alphas)) < len(alphas):
+        raise InputError(f"alphas = {list(alphas)}: needs at least one width, each at least 1 and named once")
     if not isinstance(preset.name, str) or not re.fullmatch(r"[\w.-]+", preset.name) or preset.name == "reference":
         raise InputError(f"preset name {preset.name!r}: it names a folder under runs/; use letters, digits, '.', '_', '-', not 'reference'")
     networks = preset.evaluation.feature_networks

@@ -57,8 +57,9 @@ def dry_run(preset_argument: str, overrides: dict[str, Any] | None = None, steps
 
     Raises `InputError` for settings that are wrong; data that are missing or wrong are reported, and the rest still printed.
     """
-    if steps < 1 or min(batches or [1]) < 1:
-        raise InputError(f"--steps {steps}, --batch {batches}: must be at least 1")
+    for option, values in (("--steps", [steps]), ("--batch", batches or [1])):
+        if min(values) < 1:
+            raise InputError(f"{option} {min(values)}: must be at least 1")
     check_taken(overrides or {})
     preset = load_preset(preset_argument, **(overrides or {}))
     print(settings_text(preset))
@@ -156,7 +157,10 @@ def cost_text(preset: Preset, domains: tuple[str, ...], steps: int, batches: Seq
         "Time is that of the iterations alone: no reading of pictures, no samples, no evaluation.",
     ]
     if extrapolated:
-        lines.append(f"Extrapolated: where other batch sizes were measured, the numbers are a straight line through them, read off at batch {batch}.")
+        lines.append(
+            f"Extrapolated: where other batch sizes were measured, the numbers are a straight line through them, read off at batch {batch}. "
+            "Through a single one the line starts at 0, which overstates memory."
+        )
     if doubtful:
         lines.append(
             f"Doubtful: {', '.join(doubtful)}. Time grew far from in step with the batch, as when other work shares the machine: "

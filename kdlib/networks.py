@@ -46,6 +46,10 @@ class Content(NamedTuple):
     features: Tensor  # [N C h w], the bottleneck's
     skips: dict[int, Tensor]  # by feature size: what the high-pass skip adds to decoder features of that size
 
+    def of(self, where: Tensor) -> "Content":
+        """The contents of the pictures ``where`` [M], indices into these N, in any order and repeated as asked."""
+        return Content(self.features[where], {size: skip[where] for size, skip in self.skips.items()})
+
 
 class Generator(nn.Module):
     """G(x, s): translate pictures x [N 3 H W] into the style s [N S] -> [N 3 H W] (Tables 4.1, 4.2).

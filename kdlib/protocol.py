@@ -133,13 +133,12 @@ class Translations:
     def translate(self, domain: int, indices: np.ndarray, styles: Tensor) -> Tensor:
         """Pictures ``indices`` [N] of a domain in styles [N 64] -> [N 3 H W], the generator's floats.
 
-        A picture that recurs is read, and its masks are made, once. Raises InputError when the generator gives NaN.
+        A picture that recurs is read, and encoded by the generator, once. Raises InputError when the generator gives NaN.
         """
         distinct, where = np.unique(indices, return_inverse=True)
-        x = self.images(domain, distinct)
-        masks = self.nets.masks(x)
-        where = torch.from_numpy(where).to(self.device)
-        outputs = self.nets.generator(x[where], styles, None if masks is None else tuple(m[where] for m in masks))
+        x, generator = self.images(domain, distinct), self.nets.generator
+        content = generator.content(x, self.nets.masks(x))
+        outputs = generator.render(content.of(torch.from_numpy(where).to(self.device)), styles)
         if not torch.isfinite(outputs).all():
             raise InputError("the generator's output holds NaN or infinite values: its weights have diverged")
         return outputs

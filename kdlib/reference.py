@@ -39,6 +39,10 @@ def keep(path: Path, weights: bool = False) -> str:
             raise InputError(f"{shown(run.path / name)}: missing; evaluate the run before keeping it")
         if (run.path / name).stat().st_size > LARGEST:
             raise InputError(f"{shown(run.path / name)}: larger than {LARGEST // 2**20} MiB, too large to keep in git")
+    machine = settings.preset.machine
+    for name, place in (("landmarks", machine.landmarks), ("teacher", machine.teacher)):
+        if Path(place).is_absolute():
+            raise InputError(f"{shown(run.path)}: its setting {name} is a path of this machine ({place}); train it with one in the repository")
     target = reference_folder() / settings.preset.name / run.name
     notebooks = {name: _portable_notebook(run.path / name, target / name) for name in names if name.endswith(".ipynb")}
     for name in names:  # nothing is copied before everything is known to be fit for it

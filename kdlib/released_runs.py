@@ -36,7 +36,7 @@ def import_released(file: Path, preset: Preset, domains: tuple[str, ...], folder
     anything else.
     """
     if not file.is_file():
-        raise InputError(f"{file}: no such file")
+        raise InputError(f"{shown(file)}: no such file")
     with open(file, "rb") as stream:
         sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
     if name is not None and (done := _already(Run(folder / name), file, sha256)):
@@ -44,7 +44,7 @@ def import_released(file: Path, preset: Preset, domains: tuple[str, ...], folder
     nets = load_released(file, from_repository(preset.machine.landmarks) if preset.machine.landmarks else None)
     _check_fits(file, nets.arch, preset, len(domains))
     if name == TEACHER and nets.arch.student:
-        raise InputError(f"{file}: holds a student of width cap {nets.arch.alpha}, not a teacher; give it another name")
+        raise InputError(f"{file}: holds a student of width cap {nets.arch.alpha}, not a teacher; import it under another name than {TEACHER}")
     run = Run(folder / (name or _default_name(nets.arch)))
     return _already(run, file, sha256) or _write(run, file, sha256, nets, preset, domains)
 

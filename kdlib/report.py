@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from kdlib import cost_report
 from kdlib.factor_network import REPORT
 from kdlib.files import write_text
 from kdlib.paths import REPOSITORY, reference_folder, runs_folder
@@ -18,8 +19,9 @@ GENERATED = REPOSITORY / "book" / "_generated"
 
 
 def write_fragments(preset: str, folder: Path = GENERATED) -> None:
-    """Write findings.md, results.md and model_card.md for a preset's book; files that would not change are left alone."""
+    """Write findings.md, results.md, model_card.md and the cost page's cost_*.md; files that would not change are left alone."""
     fragments = {"findings": findings(preset), "results": results(preset), "model_card": model_card()}
+    fragments |= {f"cost_{name}": text for name, text in cost_report.fragments().items()}
     for name, text in fragments.items():
         path = folder / f"{name}.md"
         if not path.is_file() or path.read_text(encoding="utf-8") != text:

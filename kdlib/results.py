@@ -121,7 +121,7 @@ def table(rows: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
 def as_text(rows: list[dict[str, Any]]) -> str:
     """The table for a terminal, one block a run: side by side the runs would not fit."""
     if not rows:
-        return "no finished runs yet: `python -m kdlib study --preset quick` makes some"
+        return "no finished runs of this kind yet; `python -m kdlib study --preset NAME` makes them"
     heads, lines = table(rows)
     width = max(len(line[0]) for line in lines)
     blocks = []

@@ -111,7 +111,8 @@ def score_table(metrics: dict[str, Any]) -> pd.DataFrame:
     real = metrics["real"]["mean"]
     names = dict.fromkeys(name for guide in GUIDES for name in metrics[guide]["mean"])
     rows = [{"score": name_of(n), **{g: _with_deviation(metrics[g], n) for g in GUIDES}, "real": real.get(n)} for n in names]
-    rows.append({"score": "reconstruction L1 (own style)", "latent": None, "reference": metrics["reconstruction"]["mean"]["reconstruction_l1"], "real": 0.0})
+    reconstruction = metrics["reconstruction"]["mean"]["reconstruction_l1"]
+    rows.append({"score": "reconstruction L1 (own style)", "latent": None, "reference": reconstruction, "real": 0.0})
     return _clean(pd.DataFrame(rows))
 
 

@@ -5,7 +5,8 @@ them (5.3.1). Which score, of the four that it tabulates, it does not say. Our r
 reference-guided Frechet distance in the preset's first feature network, with one evaluation seed; smallest is best.
 
 A choice made on the pictures that it is scored on flatters: of ten equally good checkpoints the luckiest is shown. So the
-scores of all of them, and of the last one, which was not chosen, stand beside the result.
+scores of all of them, and of the last one, stand beside the result. Only students are chosen so, as in the thesis: a teacher is
+scored at its end, from where its students learn.
 """
 
 import dataclasses
@@ -70,8 +71,8 @@ def evaluated_weights(run: Run) -> Path:
 
 
 def evaluated(run: Run, metrics: dict[str, Any]) -> str:
-    """What of a run was evaluated, in words: 'last', 'best of 10: 80,000', or 'released', whose choice was others'."""
+    """What of a run was evaluated, in words: 'last', 'best of 10: iteration 80,000', or 'released', whose choice was others'."""
     if run.imported:
         return RELEASED
     choice = metrics.get("selection")
-    return f"best of {len(choice['candidates'])}: {choice['chosen']:,}" if choice else LAST
+    return f"best of {len(choice['candidates'])}: iteration {choice['chosen']:,}" if choice else LAST

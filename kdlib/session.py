@@ -90,6 +90,8 @@ def teacher_run(preset: Preset) -> Run:
         return import_released(preset, path, TEACHER)
     if not Run(path).finished:
         raise InputError(f"teacher = {preset.machine.teacher}: not the folder of a finished run; give one, or a released checkpoint")
+    if Run(path).settings().role == STUDENT:
+        raise InputError(f"teacher = {preset.machine.teacher}: the run of a student; give a teacher's, or a released checkpoint of one")
     return Run(path)
 
 
@@ -155,6 +157,7 @@ def train_student(preset: Preset, alpha: int, distill: bool, run: str | None = N
         dataset = open_data(preset, progress)
         teacher, teacher_hash = load_teacher(preset, dataset) if distill else (None, "")
         preset = _with_landmarks_of_teacher(preset)
+        preset.architecture(len(dataset.domains), alpha=alpha, student=True)  # of a width that cannot be built no folder is left
         settings = RunSettings(preset, STUDENT, alpha, distill, dataset.domains, dataset.train.content_hash, teacher_hash)
         folder = open_run(own_folder(preset, run or run_name(STUDENT, alpha, distill)), settings)
     return train(folder, settings, dataset, teacher, progress)
@@ -202,7 +205,8 @@ def evaluated_networks(preset: Preset, name: str) -> Networks:
 def evaluate_run(preset: Preset, name: str, progress: bool = True) -> dict[str, Any]:
     """Scores of a finished run by the preset's protocol, kept in its metrics.json; not redone while nothing has changed.
 
-    What is scored is the end of the run, or the candidate that `kdlib.selection` chooses where the preset asks for that.
+    What is scored is the end of the run, or, of a student, the candidate that `kdlib.selection` chooses where the preset asks
+    for that.
     """
     run = find_run(preset.name, name)
     dataset = open_data(preset, progress)
@@ -211,7 +215,7 @@ def evaluate_run(preset: Preset, name: str, progress: bool = True) -> dict[str, 
     judges = judges_of(preset, device)
 
     judge = functools.partial(_judge, run, dataset, judges, device, progress)
-    selection = choose(preset, run, judge)
+    selection = choose(preset, run, judge) if run.settings().role == STUDENT else None  # a teacher teaches with its last weights
     return judge(preset, run.candidate(selection["chosen"]) if selection else run.weights, "metrics.json", selection)
 
 

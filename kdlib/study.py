@@ -71,11 +71,12 @@ def _jobs(preset: Preset, given: dict[str, Any]) -> list[Job]:
     for name, needed in evaluated:
         if name:
             jobs.append(Job(f"{name} evaluation", "05_evaluation", name, {**given, "run": name}, (needed,)))
-    evaluations = tuple(j.name for j in jobs if j.notebook == "05_evaluation")
-    jobs.append(Job("comparison", "06_comparison", "comparison", given, evaluations))
+    evaluations = {j.run: j.name for j in jobs if j.notebook == "05_evaluation"}
+    jobs.append(Job("comparison", "06_comparison", "comparison", given, tuple(evaluations.values())))
     widest = run_name(STUDENT, max(preset.study.alphas), True)
     shown_models = {"teacher": preset.machine.teacher or f"{preset.name}/{TEACHER}", "student": f"{preset.name}/{widest}"}
-    jobs.append(Job("grids", "grids", "grids", {**given, **shown_models}, (f"{TEACHER} evaluation", f"{widest} evaluation")))
+    needs = tuple(evaluations[name] for name in (_teacher_name(preset), widest) if name)  # a teacher from elsewhere is not evaluated here
+    jobs.append(Job("grids", "grids", "grids", {**given, **shown_models}, needs))
     return jobs
 
 

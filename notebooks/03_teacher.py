@@ -22,6 +22,7 @@ preset = "quick"  # a name in kdlib/presets, or a .toml file
 run = None  # name of the run folder under runs/<preset>/; None: teacher
 teacher = None  # a released checkpoint or a run folder, instead of training
 data_root = None  # folder data sets: where the pictures lie
+skip_bad = None  # True: leave unreadable pictures out
 teacher_iterations = None  # None, here and below: as the preset says
 batch_size = None
 seed = None
@@ -46,7 +47,7 @@ from kdlib.config import load_preset
 
 plotting.setup()
 overrides = dict(
-    data_root=data_root, teacher_iterations=teacher_iterations,
+    data_root=data_root, skip_bad=skip_bad, teacher_iterations=teacher_iterations,
     batch_size=batch_size, seed=seed, device=device, threads=threads,
     landmarks=landmarks, precision=precision, checkpoint_every=checkpoint_every,
     sample_every=sample_every, lambda_adv=lambda_adv, lambda_r1=lambda_r1,

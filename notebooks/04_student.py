@@ -24,6 +24,7 @@ distill = True
 run = None  # run folder under runs/<preset>/; None: alpha24-kd or alpha24
 teacher = None  # a released checkpoint or a run folder; None: run `teacher`
 data_root = None  # folder data sets: where the pictures lie
+skip_bad = None  # True: leave unreadable pictures out
 student_iterations = None  # None, here and below: as the preset says
 batch_size = None
 seed = None
@@ -56,7 +57,7 @@ from kdlib.config import load_preset
 
 plotting.setup()
 overrides = dict(
-    data_root=data_root, student_iterations=student_iterations,
+    data_root=data_root, skip_bad=skip_bad, student_iterations=student_iterations,
     batch_size=batch_size, seed=seed, device=device, threads=threads,
     landmarks=landmarks, precision=precision, checkpoint_every=checkpoint_every,
     sample_every=sample_every, lambda_adv=lambda_adv, lambda_r1=lambda_r1,

@@ -21,6 +21,7 @@
 preset = "quick"  # a name in kdlib/presets, or a .toml file
 run = "teacher"  # a finished run of that preset: teacher, alpha24, alpha24-kd, ...
 data_root = None  # folder data sets: where the pictures lie
+skip_bad = None  # True: leave unreadable pictures out
 sources_per_domain = None  # None: as the preset says; 0: every validation picture
 outputs_per_source = None
 evaluation_seed = None
@@ -40,7 +41,7 @@ from kdlib.config import load_preset
 
 plotting.setup()
 settings = load_preset(
-    preset, data_root=data_root, sources_per_domain=sources_per_domain,
+    preset, data_root=data_root, skip_bad=skip_bad, sources_per_domain=sources_per_domain,
     outputs_per_source=outputs_per_source, evaluation_seed=evaluation_seed,
     evaluation_seeds=evaluation_seeds, feature_networks=feature_networks,
     lpips=lpips, device=device, threads=threads,

@@ -19,6 +19,7 @@
 # %% tags=["parameters"]
 preset = "quick"  # a name in kdlib/presets, or a .toml file
 data_root = None  # folder data sets: where the pictures lie
+skip_bad = None  # True: leave unreadable pictures out
 landmarks = None  # face-landmark network, for a high-pass skip
 
 # %%
@@ -29,7 +30,7 @@ from kdlib.config import load_preset
 from kdlib.results import rows_of_preset
 
 plotting.setup()
-settings = load_preset(preset, data_root=data_root, landmarks=landmarks)
+settings = load_preset(preset, data_root=data_root, skip_bad=skip_bad, landmarks=landmarks)
 rows = rows_of_preset(settings.name)
 Markdown(run_views.comparison_summary(settings, rows))
 

@@ -6,6 +6,7 @@ factor network, a style encoder and generators can be written down in a few line
 
 import hashlib
 from types import SimpleNamespace
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -72,12 +73,28 @@ class MappingNetwork(nn.Module):
         return s
 
 
+class Content(NamedTuple):
+    """Nothing is encoded: the pictures themselves."""
+
+    x: torch.Tensor
+    masks: tuple[torch.Tensor, torch.Tensor] | None
+
+    def of(self, where):
+        return Content(self.x[where], self.masks and tuple(m[where] for m in self.masks))
+
+
 class Generator(nn.Module):
     """``keep``: which of the 19 numbers come from the source; the others come from the style."""
 
     def __init__(self, keep):
         super().__init__()
         self.keep, self.calls, self.images = keep, 0, 0
+
+    def content(self, x, masks=None):
+        return Content(x, masks)
+
+    def render(self, content, s):
+        return self(content.x, s, content.masks)
 
     def forward(self, x, s, masks=None):
         assert not self.training and not torch.is_grad_enabled()

@@ -79,6 +79,7 @@ def test_names_come_as_a_list_or_as_one_string_of_a_command_line():
         ({"flip_probability": 1.5}, "between 0 and 1"),
         ({"precision": "half"}, "precision = 'half'"),
         ({"alphas": []}, "alphas"),
+        ({"alphas": [8, 16, 8]}, "alphas.*once"),
         ({"w_hpf": 1.0}, "w_hpf = 1.0 with image_size = 32"),
         ({"selection": "best"}, "selection = 'best'"),
         ({"source": "folder", "feature_networks": "squeezenet"}, "data_root"),

@@ -120,7 +120,8 @@ def test_other_weights_are_refused(folder, tmp_path):
 
 def test_a_preset_names_its_judges(folder, monkeypatch):
     monkeypatch.setenv("KDLIB_WEIGHTS", str(folder))
-    torch.save({f"features.{k}": v for k, v in torchvision.models.alexnet(weights=None).features.state_dict().items()}, folder / LpipsDistance.file.name)
+    alexnet = torchvision.models.alexnet(weights=None).features.state_dict()
+    torch.save({f"features.{k}": v for k, v in alexnet.items()}, folder / LpipsDistance.file.name)
     monkeypatch.setattr(LpipsDistance, "file", dataclasses.replace(LpipsDistance.file, sha256=sha256_of(folder / LpipsDistance.file.name)))
     names = "factor_network,inception_torchvision,inception_pytorch_fid"
     judges = session.judges_of(load_preset("smoke", feature_networks=names, lpips=True))
@@ -148,7 +149,13 @@ def test_an_evaluation_gives_the_packages_fid_of_its_png_files(folder, tmp_path)
     dataset = data(domains=("cat", "dog"), image_size=32)
     nets = build_networks(alpha=8, domains=2, image_size=32, base_width=8, seed=0)
     made = []
-    nets.generator.register_forward_hook(lambda module, inputs, output: made.extend(output))
+    render = nets.generator.render
+
+    def watched(*arguments):
+        made.extend(output := render(*arguments))
+        return output
+
+    nets.generator.render = watched
     options = {"outputs_per_source": 3, "sources_per_domain": 6, "batch_size": 7, "progress": False}
     scores = evaluate(nets, dataset, Judges([Eight(folder)]), **options)["latent"]["pairs"]["cat->dog"]
 

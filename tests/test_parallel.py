@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch.distributed.run import parse_args
 
+from kdlib.__main__ import parser
 from kdlib.critters import generate
 from kdlib.data import TrainingBatches, open_dataset
 from kdlib.errors import InputError
@@ -34,6 +36,14 @@ def test_parts_of_a_batch_make_the_batch(tmp_path):
 def test_a_batch_that_cannot_be_shared_is_refused():
     with pytest.raises(InputError, match="batch_size = 8 .* among 3 processes"):
         Workers(0, 3).part(8)
+
+
+@pytest.mark.parametrize("given", [["--name", "x"], ["--preset", "smoke"], ["--alpha", "8"], ["--distill"], ["-p", "seed", "1"]])
+def test_torchrun_leaves_the_options_of_train_alone(given):
+    """Its parser, which reads on after the name of the module, takes the beginning of a name of its own for that name."""
+    command = ["train", *given]
+    assert parse_args(["--nproc-per-node", "2", "-m", "kdlib", *command]).training_script_args == command
+    parser().parse_args(command)
 
 
 def train(runs: Path, processes: int, *arguments: str) -> Path:

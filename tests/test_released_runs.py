@@ -195,6 +195,9 @@ def test_a_student_is_no_teacher(places, critters):
     with pytest.raises(InputError, match="s.ckpt: holds a student of width cap 8, not a teacher"):
         session.teacher_run(preset)
     assert not (places / "runs").exists()
+    run = session.import_released(critters, places / "s.ckpt")
+    with pytest.raises(InputError, match="alpha8-kd-released: the run of a student"):
+        session.teacher_run(with_machine(critters, teacher=str(run.path)))
 
 
 def test_an_interrupted_import_is_completed(places, critters, monkeypatch):

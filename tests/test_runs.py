@@ -7,7 +7,7 @@ import pickle
 import pytest
 import torch
 
-from kdlib import reference, results, runs
+from kdlib import reference, results, runs, session
 from kdlib.__main__ import main
 from kdlib.checkpoints import load_checkpoint, load_weights, read_weights, save_checkpoint, save_weights
 from kdlib.config import load_preset
@@ -156,6 +156,13 @@ def test_another_seed_is_another_run_in_tables_and_pairs(folder):
 def test_no_runs_says_what_to_do(folder, capsys):
     assert main(["results"]) == 0
     assert "python -m kdlib study" in capsys.readouterr().out
+
+
+def test_a_width_that_cannot_be_built_leaves_no_folder(folder, monkeypatch):
+    monkeypatch.setenv("KDLIB_DATA", str(folder / "data"))
+    with pytest.raises(InputError, match="alpha = 0"):
+        session.train_student(load_preset("smoke"), 0, distill=False, progress=False)
+    assert not (folder / "runs").exists()
 
 
 def test_keep_refuses_what_may_not_be_passed_on(folder):

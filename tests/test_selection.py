@@ -49,13 +49,13 @@ threads = 1
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A folder with a preset and its finished teacher."""
+    """A folder with a preset and one of its students, finished."""
     root = tmp_path_factory.mktemp("selection")
     (root / "tiny.toml").write_text(PRESET)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KDLIB_DATA", str(root / "data"))
         patch.setenv("KDLIB_RUNS", str(root / "runs"))
-        session.train_teacher(load_preset(root / "tiny.toml"), progress=False)
+        session.train_student(load_preset(root / "tiny.toml"), 4, False, progress=False)
     return root
 
 
@@ -70,7 +70,7 @@ def preset(trained, tmp_path, monkeypatch):
 
 
 def test_candidates_are_the_moving_averages_of_their_iterations(preset):
-    run = find_run("tiny", "teacher")
+    run = find_run("tiny", "alpha4")
     assert list(run.candidates()) == [2, 4, 5]  # every second iteration, and the last
     assert run.candidate(5).read_bytes() == run.weights.read_bytes()
     average = load_checkpoint(run.checkpoint_folder / "step_0000004.pt")["average"]
@@ -81,20 +81,20 @@ def test_candidates_are_the_moving_averages_of_their_iterations(preset):
 
 
 def test_a_resumed_run_writes_the_same_candidates(preset):
-    run = find_run("tiny", "teacher")
+    run = find_run("tiny", "alpha4")
     before = {step: path.read_bytes() for step, path in run.candidates().items()}
     checkpoints_of(run)[-1].unlink()  # back to iteration 4, as if the run had been killed before its end
     (run.path / "finished.json").unlink()
     kept = run.candidate(4).stat().st_mtime_ns
     run.candidate(5).write_bytes(b"of a process that was killed, say")
-    session.train_teacher(preset, progress=False)
+    session.train_student(preset, 4, False, progress=False)
     assert {step: path.read_bytes() for step, path in run.candidates().items()} == before
     assert run.candidate(4).stat().st_mtime_ns == kept
 
 
 def test_how_many_candidates_are_kept_is_no_part_of_what_a_run_is(preset):
     other = dataclasses.replace(preset, logging=dataclasses.replace(preset.logging, candidate_every=0))
-    assert session.train_teacher(other, progress=False).finished
+    assert session.train_student(other, 4, False, progress=False).finished
 
 
 def fake_run(path, steps, imported=False):
@@ -147,7 +147,7 @@ def test_nothing_is_chosen_where_there_is_nothing_to_choose(tmp_path, preset):
 
 def test_an_evaluation_of_the_best_shows_all(preset, monkeypatch):
     """Against scores of each candidate on its own; interrupted on the way, it goes on where it stopped."""
-    run, calls, original = find_run("tiny", "teacher"), [], session.score
+    run, calls, original = find_run("tiny", "alpha4"), [], session.score
 
     def counted(preset, *args, **options):
         calls.append(preset.evaluation.evaluation_seeds)
@@ -158,12 +158,12 @@ def test_an_evaluation_of_the_best_shows_all(preset, monkeypatch):
     monkeypatch.setattr(session, "score", counted)
     interrupted = True
     with pytest.raises(KeyboardInterrupt):
-        session.evaluate_run(preset, "teacher", progress=False)
+        session.evaluate_run(preset, "alpha4", progress=False)
     assert not (run.path / "metrics.json").exists()
     interrupted = False
-    metrics = session.evaluate_run(preset, "teacher", progress=False)
+    metrics = session.evaluate_run(preset, "alpha4", progress=False)
     assert calls == [1, 1, 1, 1, 2]  # two candidates, the interrupted third, again, then the chosen one with all seeds
-    assert session.evaluate_run(preset, "teacher", progress=False) == metrics and len(calls) == 5
+    assert session.evaluate_run(preset, "alpha4", progress=False) == metrics and len(calls) == 5
 
     one_seed = load_preset(preset_file(preset), evaluation_seeds=1, selection="last")
     dataset, judges = session.open_data(preset), session.judges_of(preset)
@@ -178,18 +178,25 @@ def test_an_evaluation_of_the_best_shows_all(preset, monkeypatch):
     assert metrics["protocol"]["seeds"] == 2
 
     assert evaluated_weights(run) == run.candidate(choice["chosen"])
-    shown = session.evaluated_networks(preset, "teacher").generator.state_dict()
+    shown = session.evaluated_networks(preset, "alpha4").generator.state_dict()
     assert torch.equal(shown["to_rgb.weight"], load_file(run.candidate(choice["chosen"]))["generator.to_rgb.weight"])
     row = results.rows_of_preset("tiny")[0]
-    assert row["selection"] == f"best of 3: {choice['chosen']}"
+    assert row["selection"] == f"best of 3: iteration {choice['chosen']}"
     assert ["evaluated", row["selection"]] in results.table([row])[1]
 
     # Asked for the end of the run instead, everything is about the end, and no choice is on record.
     last = load_preset(preset_file(preset), selection="last")
-    metrics = session.evaluate_run(last, "teacher", progress=False)
+    metrics = session.evaluate_run(last, "alpha4", progress=False)
     assert "selection" not in metrics and metrics["key"]["weights"] == run.weights_hash()
     assert evaluated_weights(run) == run.weights and results.rows_of_preset("tiny")[0]["selection"] == "last"
     json.dumps(metrics)
+
+
+def test_a_teacher_is_scored_at_its_end_from_where_students_learn(preset):
+    run = session.train_teacher(preset, progress=False)
+    metrics = session.evaluate_run(preset, "teacher", progress=False)
+    assert len(run.candidates()) == 3 and "selection" not in metrics
+    assert metrics["key"]["weights"] == session.load_teacher(preset, session.open_data(preset))[1]
 
 
 def preset_file(preset):

@@ -37,11 +37,18 @@ def test_grids_show_the_teacher_beside_the_widest_distilled_student():
 
 
 @pytest.mark.parametrize("preset", ["smoke", "quick"])
-def test_jobs_come_after_what_they_need(preset):
+@pytest.mark.parametrize("teacher", ["", "a_checkpoint.ckpt", "runs/{preset}/teacher-released", "elsewhere"])
+def test_jobs_come_after_what_they_need(preset, teacher, tmp_path, monkeypatch):
+    """A teacher of another name, or from elsewhere, has an evaluation of another name, or none."""
+    monkeypatch.setenv("KDLIB_RUNS", str(tmp_path / "runs"))
+    for folder in (f"runs/{preset}/teacher-released", "elsewhere"):
+        (tmp_path / folder).mkdir(parents=True)
+    given = str(tmp_path / teacher.format(preset=preset)) if teacher else ""
     seen = set()
-    for job in study_jobs(load_preset(preset), preset):
+    for job in study_jobs(load_preset(preset, teacher=given), preset):
         assert set(job.needs) <= seen, job
         seen.add(job.name)
+    assert ("teacher-released evaluation" in seen) == ("released" in teacher)
 
 
 @pytest.fixture

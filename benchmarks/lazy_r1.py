@@ -1,0 +1,72 @@
+"""What lazy R1 does to quality: distilled students with the gradient penalty on every iteration, and on every 16th, 16 times as heavy.
+
+    python benchmarks/lazy_r1.py --json runs/reference/cost/lazy_r1.json
+
+StyleGAN2 (Karras et al. 2020, appendix B) takes every 16th for its discriminator. Preset quick's smallest student, its shipped
+teacher, three seeds each, trained in runs/lazy_r1 and gone on with when interrupted. Scores at the end of so short a run are a
+first look, no verdict on long ones. What an iteration without the penalty saves is in `training_step.py`, where variants take turns.
+"""
+
+import argparse
+import dataclasses
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from kdlib import session
+from kdlib.config import load_preset
+from kdlib.errors import InputError
+from kdlib.files import write_text
+from kdlib.paths import reference_folder
+from kdlib.results import GUIDES
+
+SCORES = ("frechet_factor_network", "kernel_factor_network", "domain_accuracy", "content_correlation", "style_diversity")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--every", type=int, nargs="+", default=[1, 16], help="iterations from one penalty to the next (default: 1 16)")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[777, 778, 779])
+    parser.add_argument("--iterations", type=int, help="default: the preset's")
+    parser.add_argument("--json", type=Path, help="write the result there")
+    options = parser.parse_args()
+    try:
+        result = {f"every {every}": measure(every, options.seeds, options.iterations) for every in options.every}
+    except InputError as error:
+        print(f"lazy_r1: {error}", file=sys.stderr)
+        return 2
+    text = json.dumps(result, indent=1)
+    print(text)
+    if options.json:
+        write_text(options.json, text + "\n")
+    return 0
+
+
+def measure(every: int, seeds: list[int], iterations: int | None) -> dict:
+    """Mean and deviation over seeds of every score."""
+    teacher = str(reference_folder() / "quick" / "teacher")
+    rows = []
+    for seed in seeds:
+        preset = load_preset("quick", seed=seed, r1_every=every, student_iterations=iterations, teacher=teacher)
+        preset = dataclasses.replace(preset, name="lazy_r1")
+        run = session.train_student(preset, min(preset.study.alphas), True, f"every{every}-seed{seed}")
+        rows.append(session.evaluate_run(preset, run.name))
+    scores = {}
+    for guide in GUIDES:
+        for name in SCORES:
+            values = [row[guide]["mean"][name] for row in rows]
+            scores[f"{guide}_{name}"] = {"mean": float(np.mean(values)), "deviation": float(np.std(values, ddof=1)) if len(values) > 1 else None}
+    settings = run.settings()
+    return {
+        "alpha": settings.alpha,
+        "iterations": settings.iterations,
+        "seeds": seeds,
+        "scores": scores,
+        "environment": run.json("environment.json")[-1],
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())
