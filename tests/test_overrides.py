@@ -55,7 +55,7 @@ def test_overrides_are_part_of_the_fingerprints():
     assert prints({"device": "cpu"})["alpha8"] != plain["alpha8"]
 
 
-@pytest.mark.parametrize("name", ["lamda_ds", "preset", "run", "alpha", "distill", "image_size", "skip_bad", "w_hpf", "expected_train"])
+@pytest.mark.parametrize("name", ["lamda_ds", "preset", "run", "alpha", "distill", "image_size", "data_seed", "w_hpf", "expected_train"])
 def test_what_no_notebook_takes_is_refused(name):
     """`image_size` is a parameter of the architecture notebook, for its figures; no training takes it."""
     with pytest.raises(InputError, match=f"-p {name}: no notebook of the study takes it; they take .*lambda_ds.*write a preset"):
