@@ -8,7 +8,6 @@ Teacher and landmark network are untrained unless given, which changes no time; 
 
 import argparse
 import json
-import resource
 import sys
 import time
 from pathlib import Path
@@ -17,7 +16,7 @@ import torch
 
 from kdlib.config import load_preset
 from kdlib.data import TrainingBatches, open_dataset
-from kdlib.devices import prepare
+from kdlib.devices import peak_memory, prepare
 from kdlib.errors import InputError
 from kdlib.files import write_text
 from kdlib.landmark_network import LandmarkNetwork
@@ -72,7 +71,6 @@ def measure(options: argparse.Namespace) -> dict:
         losses = train_iteration(learner, batch).read()
         seconds.append(time.perf_counter() - start)
         print(f"iteration {step}: {seconds[-1]:.1f} s", file=sys.stderr)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     return {
         "preset": options.preset,
         "alpha": options.alpha,
@@ -83,7 +81,7 @@ def measure(options: argparse.Namespace) -> dict:
         "face_masks": w_hpf > 0,
         "untrained": [name for name, given in (("teacher", options.teacher), ("landmark network", options.landmarks or w_hpf == 0)) if not given],
         "seconds_of_iterations": [round(s, 2) for s in seconds],
-        "peak_memory_bytes": peak,  # of the process, libraries included
+        "peak_memory_bytes": peak_memory(),  # of the process, libraries included
         "losses_of_the_last_iteration": losses,
         "environment": describe_environment(device),
     }

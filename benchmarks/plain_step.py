@@ -111,8 +111,12 @@ class PlainStep:
         self.stargan(batch, step)
         if self.teacher is not None:
             self.distillation(batch)
+        self.move_average(step)
+        return {name: value.item() for name, value in self.log.items()}
+
+    def move_average(self, step: int) -> None:
+        """Eq 4, with the same decay at every ``step``."""
         with torch.no_grad():
             for name in Networks.TRANSLATING:
                 for a, p in zip(getattr(self.average, name).parameters(), getattr(self.nets, name).parameters()):
                     a.copy_(torch.lerp(p, a, self.training.ema_decay))
-        return {name: value.item() for name, value in self.log.items()}

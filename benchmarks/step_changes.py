@@ -11,22 +11,19 @@ import dataclasses
 import json
 import statistics
 import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 from plain_step import PlainStep
 from torch import Tensor
-from training_step import CASES, DECAY, Case, ours
+from training_step import CASES, DECAY, Case, ours, take_turns
 
 from kdlib.config import LossWeights, MachineSettings, TrainingSettings
-from kdlib.data import Batch
 from kdlib.devices import prepare
 from kdlib.files import write_text
 from kdlib.learner import average_decay, update_average
 from kdlib.networks import Networks
-from kdlib.progress import progress_bar
 from kdlib.runs import describe_environment
 from kdlib.step_cost import count_flops
 
@@ -54,14 +51,11 @@ class ChangedStep(PlainStep):
             self.adam[name].step()
             self.adam[name].zero_grad()
 
-    def iteration(self, batch: Batch, step: int) -> dict[str, float]:
-        if not self.fused:
-            return super().iteration(batch, step)
-        self.log = {}
-        self.stargan(batch, step)
-        self.distillation(batch)
-        update_average(self.average, self.nets, average_decay(self.training, step))
-        return {name: value.item() for name, value in self.log.items()}
+    def move_average(self, step: int) -> None:
+        if self.fused:
+            update_average(self.average, self.nets, average_decay(self.training, step))
+        else:
+            super().move_average(step)
 
 
 def changed(**changes: bool) -> Callable[[Case, torch.device], Callable[[int], dict[str, float]]]:
@@ -85,21 +79,15 @@ RUNGS = {
 
 def measure(case: Case, device: torch.device, rounds: int, warm_up: int) -> list[dict]:
     """A row a rung: median seconds, and operations a picture."""
-    steps = {name: make(case, device) for name, make in RUNGS.items()}
     one = dataclasses.replace(case, batch=1)
     flops = {name: count_flops(lambda make=make: make(one, torch.device("cpu"))(0)) for name, make in RUNGS.items()}
-    seconds: dict[str, list[float]] = {name: [] for name in steps}
-    for i in progress_bar(range(warm_up + rounds), desc=f"{case.size} px"):
-        for name, step in steps.items():
-            start = time.perf_counter()
-            step(i)  # ends by reading the losses, so it waits for the device
-            seconds[name].append(time.perf_counter() - start)
-    medians = {name: statistics.median(all_of[warm_up:]) for name, all_of in seconds.items()}
+    seconds = take_turns(RUNGS, case, device, rounds, warm_up)
+    medians = {name: statistics.median(all_of) for name, all_of in seconds.items()}
     plain = medians["plain"]
     return [
         {
             "name": name, "seconds": round(median, 4), "times_faster_than_plain": round(plain / median, 3), "flops_a_picture": flops[name],
-            "all_seconds": [round(s, 4) for s in seconds[name][warm_up:]],
+            "all_seconds": seconds[name],
         }
         for name, median in medians.items()
     ]  # fmt: skip

@@ -12,7 +12,6 @@ and 128, three domains.
 import argparse
 import dataclasses
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -25,7 +24,7 @@ from plain_step import PlainStep
 
 from kdlib.config import LossWeights, MachineSettings, TrainingSettings
 from kdlib.data import Batch
-from kdlib.devices import prepare
+from kdlib.devices import peak_memory, prepare
 from kdlib.files import write_text
 from kdlib.learner import make_learner
 from kdlib.networks import Networks, build_networks
@@ -62,13 +61,16 @@ class Case:
 CASES = {64: Case(64, 24, 192, 48, 8), 256: Case(256, None, 512, 128, 1)}
 
 
+Variant = Callable[[Case, torch.device], Callable[[int], object]]  # makes what does iteration i of the case
+
+
 def plain(case: Case, device: torch.device) -> Callable[[int], None]:
     student, teacher = case.networks()
     step = PlainStep(student.to(device), TrainingSettings(), LossWeights(), DECAY, teacher.to(device))
     return lambda i: step.iteration(case.noise(i).to(device), i)
 
 
-def ours(precision: str, weights: LossWeights = LossWeights()) -> Callable[[Case, torch.device], Callable[[int], None]]:
+def ours(precision: str, weights: LossWeights = LossWeights()) -> Variant:
     def make(case: Case, device: torch.device) -> Callable[[int], None]:
         student, teacher = case.networks()
         learner = make_learner(student.to(device), TrainingSettings(precision=precision), weights, DECAY, teacher.to(device))
@@ -85,20 +87,19 @@ VARIANTS = {
 }
 
 
-def peak_memory(case: Case, variant: str, device: torch.device) -> dict[str, int]:
+def memory_of(case: Case, variant: str, device: torch.device) -> dict[str, int]:
     """In this process: bytes before the first iteration, and at the peak of two; on a GPU the GPU's."""
     step = VARIANTS[variant](case, device)
-    own = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)  # noqa: E731
-    read = torch.cuda.max_memory_allocated if device.type == "cuda" else own
+    read = torch.cuda.max_memory_allocated if device.type == "cuda" else peak_memory
     before = read()
     for i in range(2):
         step(i)
     return {"before": before, "peak": read()}
 
 
-def measure(case: Case, device: torch.device, rounds: int, warm_up: int) -> dict:
+def take_turns(variants: dict[str, Variant], case: Case, device: torch.device, rounds: int, warm_up: int) -> dict[str, list[float]]:
     """Seconds of every iteration of every variant, taken in turns."""
-    steps = {name: make(case, device) for name, make in VARIANTS.items()}
+    steps = {name: make(case, device) for name, make in variants.items()}
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     for i in progress_bar(range(warm_up + rounds), desc=f"{case.size} px"):
         for name, step in steps.items():
@@ -123,14 +124,14 @@ def main() -> int:
     case = dataclasses.replace(case, batch=options.batch or case.batch)
     device = prepare(MachineSettings(device=options.device, threads=options.threads))
     if options.memory_of:
-        print(json.dumps(peak_memory(case, options.memory_of, device)))
+        print(json.dumps(memory_of(case, options.memory_of, device)))
         return 0
 
     memory = {}
     for name in VARIANTS:
         command = [sys.executable, __file__, *sys.argv[1:], "--memory-of", name]
         memory[name] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    seconds = measure(case, device, options.rounds, options.warm_up)
+    seconds = take_turns(VARIANTS, case, device, options.rounds, options.warm_up)
     medians = {name: statistics.median(s) for name, s in seconds.items()}
     baseline = medians["plain, float32"]
     rows = {

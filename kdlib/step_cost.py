@@ -9,15 +9,12 @@ memory come on top.
 
 import dataclasses
 import json
-import re
-import resource
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,7 +23,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from kdlib.data import Batch, step_rng
-from kdlib.devices import prepare
+from kdlib.devices import peak_memory, prepare
 from kdlib.errors import InputError
 from kdlib.landmark_network import LandmarkNetwork
 from kdlib.landmarks import LandmarkMasks
@@ -84,17 +81,6 @@ def measure_here(settings: RunSettings, batch: int, steps: int) -> StepCost:
     else:
         peak = peak_memory()
     return StepCost(batch, statistics.median(seconds), peak)
-
-
-def peak_memory() -> int:
-    """Bytes of memory of this process at its peak, libraries included.
-
-    On Linux from /proc: there getrusage gives a process that was started by a larger one the larger one's peak.
-    """
-    status = Path("/proc/self/status")
-    if status.is_file():
-        return 1024 * int(re.search(r"VmHWM:\s*(\d+) kB", status.read_text())[1])
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 class _FlopCounter(TorchDispatchMode):

@@ -7,8 +7,6 @@ run that was killed and started again ends, on a CPU, with the same bits as one 
 import contextlib
 import fcntl
 import math
-import resource
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,7 @@ from kdlib import parallel
 from kdlib.augmentation import AugmentationSettings
 from kdlib.checkpoints import load_checkpoint, save_checkpoint, save_weights
 from kdlib.data import Dataset, TrainingBatches, prefetch
-from kdlib.devices import prepare
+from kdlib.devices import peak_memory, prepare
 from kdlib.errors import InputError
 from kdlib.files import write_atomically
 from kdlib.grids import assemble, demonstration
@@ -194,7 +192,6 @@ def write_samples(run: Run, nets: Networks, dataset: Dataset, step: int, device:
 def finish(run: Run, settings: RunSettings, learner: Learner) -> None:
     """Write the moving averages as final weights, then the mark that the run is complete."""
     _write_average(run.weights, settings, learner)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     on_device = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
     seconds = training_seconds(run)
     run.write_json(
@@ -203,7 +200,7 @@ def finish(run: Run, settings: RunSettings, learner: Learner) -> None:
             "step": learner.step,
             "seconds": round(seconds, 1),
             "seconds_per_iteration": round(seconds / learner.step, 4),
-            "peak_memory_bytes": peak,  # of the process, pictures and libraries included
+            "peak_memory_bytes": peak_memory(),  # of the process, pictures and libraries included
             "peak_device_memory_bytes": on_device,
             "role": "distilled student" if settings.distill else settings.role,
         },
