@@ -62,6 +62,7 @@ class FeatureStatistics:
         self.count = 0
         self.mean = np.zeros(dimension)
         self._scatter = np.zeros((dimension, dimension))  # sum of (x - mean)(x - mean)^T
+        self._root: np.ndarray | None = None  # of the covariance, once it was asked for
 
     @classmethod
     def from_moments(cls, count: int, mean: Array, covariance: Array) -> "FeatureStatistics":
@@ -86,6 +87,13 @@ class FeatureStatistics:
             raise InputError(f"a covariance needs at least 2 feature vectors, got {self.count}")
         return self._scatter / (self.count - 1)
 
+    @property
+    def root(self) -> np.ndarray:
+        """The covariance's symmetric root [D D], taken once: of real pictures it is asked for with every set of outputs."""
+        if self._root is None:
+            self._root = _square_root(self.covariance)
+        return self._root
+
     def update(self, features: Array) -> None:
         """Add a batch of features [N D]; raises InputError on another shape or on NaN."""
         batch = _feature_matrix(features, self.dimension)
@@ -99,6 +107,7 @@ class FeatureStatistics:
         self._scatter += centred.T @ centred + np.outer(shift, shift * (self.count * added / total))
         self.mean = self.mean + shift * (added / total)
         self.count = total
+        self._root = None
 
 
 def _square_root(covariance: np.ndarray) -> np.ndarray:
@@ -120,10 +129,9 @@ def frechet_distance(a: FeatureStatistics, b: FeatureStatistics) -> Distance:
     """
     if a.dimension != b.dimension:
         raise InputError(f"feature dimensions differ: {a.dimension} and {b.dimension}")
-    covariance_a, covariance_b = a.covariance, b.covariance
-    cross = np.linalg.svd(_square_root(covariance_a) @ _square_root(covariance_b), compute_uv=False).sum()
+    cross = np.linalg.svd(a.root @ b.root, compute_uv=False).sum()
     shift = a.mean - b.mean
-    value = shift @ shift + np.trace(covariance_a) + np.trace(covariance_b) - 2 * cross
+    value = shift @ shift + np.trace(a.covariance) + np.trace(b.covariance) - 2 * cross
     smallest = min(a.count, b.count)
     warning = None
     if smallest <= a.dimension:

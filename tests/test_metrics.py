@@ -93,6 +93,17 @@ def test_frechet_of_a_shifted_set_is_the_squared_shift_and_of_itself_zero():
     assert moved.value == pytest.approx((shift**2).sum(), rel=1e-9)
 
 
+def test_frechet_sees_vectors_that_came_after_it_was_asked():
+    random = np.random.default_rng(6)
+    x, y, z = (correlated(random, 200, 8, shift=s) for s in (0.0, 0.2, 1.0))
+    growing, other = statistics_of(x), statistics_of(z)
+    before = frechet_distance(growing, other).value
+    growing.update(y * 3)
+    after = frechet_distance(growing, other).value
+    assert after == pytest.approx(frechet_distance(statistics_of(np.concatenate([x, y * 3])), statistics_of(z)).value, rel=1e-8)
+    assert abs(after - before) > 0.1 * before
+
+
 def test_frechet_with_fewer_samples_than_dimensions_works_and_warns():
     random = np.random.default_rng(5)
     x = random.normal(size=(10, 64))
