@@ -54,17 +54,26 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     return content
 
 
-def save_weights(path: Path, networks: dict[str, nn.Module], about: dict[str, Any]) -> None:
+def save_weights(path: Path, networks: dict[str, nn.Module], about: dict[str, Any], precision: str = "float32") -> None:
     """Write networks' weights as safetensors, each tensor named ``network.tensor``; ``about`` goes into the header as JSON.
 
-    One metadata entry, because safetensors writes several in no fixed order and equal runs must give equal files.
+    ``precision``: "float32" or "float16", half the size; `load_weights` fills networks of float32 from either. One metadata
+    entry, because safetensors writes several in no fixed order and equal runs must give equal files. Raises `InputError`,
+    writing nothing, for a weight that half precision cannot hold.
     """
     tensors = {
-        f"{name}.{key}": tensor.detach().cpu().contiguous()
+        f"{name}.{key}": _in_precision(path, f"{name}.{key}", tensor.detach().cpu(), precision).contiguous()
         for name, network in networks.items()
         for key, tensor in network.state_dict().items()
     }
     write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata={"about": json.dumps(about)}))
+
+
+def _in_precision(path: Path, name: str, tensor: Tensor, precision: str) -> Tensor:
+    cast = tensor.to(getattr(torch, precision)) if tensor.is_floating_point() else tensor
+    if not torch.isfinite(cast).all():
+        raise InputError(f"{path}: {name} reaches {tensor.abs().max():.3g}, too much for {precision}; set weights_precision to float32")
+    return cast
 
 
 def load_weights(path: Path, networks: dict[str, nn.Module]) -> None:

@@ -70,6 +70,7 @@ class TrainingSettings:
     precision: str = "float32"  # or "bfloat16": autocast of the forward passes
     compile: bool = False  # torch.compile of generators and style encoders: for GPUs; a minute, and no gain, on CPUs
     allow_tf32: bool = False
+    distillation_real: str = "teacher"  # what D is shown as real in Eqs 31, 32: the teacher's picture; "data": a picture of the data set
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,8 @@ class LossWeights:
     lambda_style_use_reference: float = 1.0  # Eq 36
     lambda_source_latent: float = 1.0  # Eq 37
     lambda_source_reference: float = 1.0  # Eq 38
+    lambda_style_l1_target: float = 0.0  # no part of the thesis: L1 between style codes, in place of Eq 33
+    lambda_style_l1_source: float = 0.0  # the same in place of Eq 34
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,7 @@ class LoggingSettings:
     checkpoint_every: int = 1_000
     keep_checkpoints: int = 2
     candidate_every: int = 0  # iterations between moving averages kept for `selection`, the last one too; 0: none
+    weights_precision: str = "float32"  # of the moving averages as they are written; "float16": half the file
 
 
 @dataclass(frozen=True)
@@ -114,7 +118,18 @@ class EvaluationSettings:
 
 @dataclass(frozen=True)
 class StudySettings:
+    """The grid of students: every width, with and without distillation; seeds; named changes of the settings, one at a time."""
+
     alphas: tuple[int, ...] = (64, 96, 128, 160)
+    main_alpha: int = 0  # the width that is trained with every seed and in every variant; 0: the widest
+    seeds: tuple[int, ...] = ()  # of students of main_alpha; empty: the preset's one
+    seeds_of_others: int = 1  # with so many of these seeds, the first ones, other widths are trained
+    seeds_of_variants: int = 1  # the same of variants
+    variants: dict[str, dict[str, Any]] = field(default_factory=dict)  # name -> settings of training and losses, of distilled students
+
+    @property
+    def main(self) -> int:
+        return self.main_alpha or max(self.alphas)
 
 
 @dataclass(frozen=True)
@@ -134,6 +149,7 @@ class MachineSettings:
 class Preset:
     name: str
     description: str = ""
+    variant: str = ""  # the one of study.variants whose settings are in force
     data: DataSettings = field(default_factory=DataSettings)
     networks: NetworkSettings = field(default_factory=NetworkSettings)
     training: TrainingSettings = field(default_factory=TrainingSettings)
@@ -170,6 +186,8 @@ _PROBABILITIES = {"crop_probability", "flip_probability", "style_warp", "beta1",
 _CHOICES = {
     "source": ("critters", "folder"),
     "precision": ("float32", "bfloat16"),
+    "distillation_real": ("teacher", "data"),
+    "weights_precision": ("float32", "float16"),
     "selection": ("last", "best_candidate"),
     "feature_networks": ("factor_network", "squeezenet", "inception_torchvision", "inception_pytorch_fid"),
 }
@@ -196,9 +214,7 @@ def _check_ranges(preset: Preset) -> None:
     check_masks_exist(preset.networks.w_hpf, preset.data.image_size)
     if preset.evaluation.outputs_per_source < 2:
         raise InputError("outputs_per_source: diversity needs at least 2 outputs a source")
-    alphas = preset.study.alphas
-    if not alphas or min(alphas) < 1 or len(set(alphas)) < len(alphas):
-        raise InputError(f"alphas = {list(alphas)}: needs at least one width, each at least 1 and named once")
+    _check_study(preset)
     if not isinstance(preset.name, str) or not re.fullmatch(r"[\w.-]+", preset.name) or preset.name == "reference":
         raise InputError(f"preset name {preset.name!r}: it names a folder under runs/; use letters, digits, '.', '_', '-', not 'reference'")
     networks = preset.evaluation.feature_networks
@@ -213,8 +229,32 @@ def _check_ranges(preset: Preset) -> None:
         raise InputError("data_root is empty: give the folder that holds train/ and val/, e.g. -p data_root /data/afhq")
 
 
+def _check_study(preset: Preset) -> None:
+    study = preset.study
+    alphas, seeds = study.alphas, study.seeds
+    if not alphas or min(alphas) < 1 or len(set(alphas)) < len(alphas):
+        raise InputError(f"alphas = {list(alphas)}: needs at least one width, each at least 1 and named once")
+    if study.main not in alphas:
+        raise InputError(f"main_alpha = {study.main}: must be one of alphas, {', '.join(map(str, alphas))}")
+    if len(set(seeds)) < len(seeds) or any(seed < 0 for seed in seeds):
+        raise InputError(f"seeds = {list(seeds)}: each must be 0 or more and named once")
+    for name, values in study.variants.items():
+        if not re.fullmatch(r"[a-z0-9_]+", name):
+            raise InputError(f"variant {name!r}: it becomes part of a folder's name; use a to z, digits and '_'")
+        strangers = [key for key in values if SECTION_OF.get(key) not in ("training", "losses")]
+        if strangers or not values:
+            raise InputError(
+                f"variant {name}: " + (f"{', '.join(strangers)} is no setting of [training] or [losses]" if strangers else "changes no setting")
+            )
+    if preset.variant and preset.variant not in study.variants:
+        known = f"this preset has {', '.join(study.variants)}" if study.variants else "this preset has none"
+        raise InputError(f"variant = {preset.variant!r}: no such variant; {known}")
+
+
 def _coerce(name: str, value: Any, kind: type) -> Any:
     """Value as ``kind``, or an error: int stands for float, a list for a tuple, "a,b" for a tuple of names; "False" is no boolean."""
+    if kind is Any:
+        return value
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if kind == tuple[str, ...] and isinstance(value, str):  # as a papermill command line gives it
@@ -249,7 +289,7 @@ def preset_from_dict(values: dict[str, Any], where: str = "settings") -> Preset:
     """A preset from nested plain values, e.g. a run folder's settings.json. Raises `InputError` on anything unknown."""
     values = dict(values)
     sections = {s: _build(kind, values.pop(s, {}), f"{where} [{s}]") for s, kind in SECTIONS.items()}
-    unknown = sorted(set(values) - {"name", "description"})
+    unknown = sorted(set(values) - {"name", "description", "variant"})
     if unknown:
         raise InputError(f"{where}: unknown section or setting {', '.join(unknown)}; sections: {', '.join(SECTIONS)}")
     if "name" not in values:
@@ -257,11 +297,15 @@ def preset_from_dict(values: dict[str, Any], where: str = "settings") -> Preset:
     return Preset(**values, **sections)
 
 
-def load_preset(name: str | Path, **overrides: Any) -> Preset:
-    """Read a shipped preset by name, or a file ending in .toml, then apply ``overrides`` by setting name.
+def _given(overrides: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in overrides.items() if value is not None}
+
+
+def load_preset(name: str | Path, *, variant: str | None = None, **overrides: Any) -> Preset:
+    """Read a shipped preset by name, or a file ending in .toml, then apply ``variant``, one of its study's, and ``overrides``.
 
     An override of None leaves the preset's value, so that notebook parameters can default to None. Raises `InputError`
-    for an unknown preset or setting, a wrong type, or a value out of range.
+    for an unknown preset, variant or setting, a wrong type, or a value out of range.
     """
     path = PRESET_FOLDER / f"{name}.toml"
     if str(name).endswith(".toml"):
@@ -273,6 +317,10 @@ def load_preset(name: str | Path, **overrides: Any) -> Preset:
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"{path.name}: not valid TOML: {error}") from error
     values.setdefault("name", path.stem)
+    if variant:
+        values["variant"] = variant
+        known = values.get("study", {}).get("variants", {})
+        overrides = {**(known[variant] if isinstance(known, dict) and variant in known else {}), **_given(overrides)}
     for key, value in overrides.items():
         if key not in SECTION_OF:
             raise InputError(f"unknown setting {key!r}; known: {', '.join(sorted(SECTION_OF))}")

@@ -1,8 +1,10 @@
 """The results table: one row a finished run, read from its folder and nowhere else."""
 
+import functools
 import json
 import sys
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 from kdlib import selection
@@ -25,17 +27,26 @@ def result_rows(runs: Iterable[Run] | None = None) -> list[dict[str, Any]]:
         except InputError as error:  # a folder of another version must not hide the others
             print(f"left out: {error}", file=sys.stderr)
             continue
+        starts = run.json("environment.json") if (run.path / "environment.json").is_file() else [{}]
+        data = settings.preset.data
         row = {
             "preset": settings.preset.name,
+            "dataset": data.source if data.source == "critters" else Path(data.data_root).name,
+            "image_size": data.image_size,
             "run": run.name,
             "kept_in_git": run.path.is_relative_to(reference_folder()),
             "role": settings.role,
             "alpha": settings.alpha,
+            "method": "distillation" if settings.distill else "StarGAN-v2",
+            "variant": settings.preset.variant,
             "distilled": settings.distill,
             "released": run.imported,  # by others: what is not known of its training is null
             "seed": None if run.imported else settings.preset.training.seed,
             "iterations": finished["step"],
+            "seconds": finished["seconds"],
             "seconds_per_iteration": finished["seconds_per_iteration"],
+            "machine": _machine(starts[-1]),
+            "commit": starts[-1].get("commit"),
         }
         if (run.path / "metrics.json").is_file():
             metrics = run.json("metrics.json")
@@ -50,19 +61,31 @@ def result_rows(runs: Iterable[Run] | None = None) -> list[dict[str, Any]]:
     return rows
 
 
+def _machine(environment: dict[str, Any]) -> str | None:
+    """'Intel(R) Xeon(R) Processor, cpu, 2 threads'; None where it is not known."""
+    if not environment:
+        return None
+    return f"{environment['processor']}, {environment['device']}, {environment['threads']} thread{'s' if environment['threads'] > 1 else ''}"
+
+
 def rows_of_preset(preset: str) -> list[dict[str, Any]]:
     """Result rows of a preset's evaluated runs: the reader's own, and shipped ones where the reader has none of that name."""
     own = list_runs(runs_folder() / preset)
     names = {run.name for run in own if run.finished}
     shipped = [run for run in list_runs(reference_folder() / preset) if run.name not in names and run.weights.is_file()]
     rows = [r for r in result_rows([*own, *shipped]) if "parameters" in r]
-    return sorted(rows, key=lambda r: (r["role"] == STUDENT, r["alpha"] if r["role"] == STUDENT else 0, r["distilled"]))
+    order = lambda r: (r["role"] == STUDENT, r["variant"], r["alpha"] if r["role"] == STUDENT else 0, r["distilled"], r["seed"] or 0)  # noqa: E731
+    return sorted(rows, key=order)
 
 
 def label(row: dict[str, Any]) -> str:
     """How a row's run is called in tables and figures: what it is, and its folder's name where that is not the usual one."""
     text = f"α = {row['alpha']}{', distilled' if row['distilled'] else ''}" if row["role"] == STUDENT else "teacher"
-    return text if row["run"] == run_name(row["role"], row["alpha"], row["distilled"]) else f"{text} ({row['run']})"
+    text += f", {row['variant'].replace('_', ' ')}" if row["variant"] else ""
+    name = functools.partial(run_name, row["role"], row["alpha"], row["distilled"], row["variant"])
+    if row["run"] == name(seed=row["seed"]) and row["role"] == STUDENT:
+        return f"{text}, seed {row['seed']}"
+    return text if row["run"] == name() else f"{text} ({row['run']})"
 
 
 def made(row: dict[str, Any]) -> str:
@@ -72,7 +95,7 @@ def made(row: dict[str, Any]) -> str:
 
 def distillation_pairs(rows: list[dict[str, Any]]) -> list[tuple[dict[str, Any], dict[str, Any]]]:
     """(alone, distilled) for every two students that differ in nothing else that is in their rows: width, seed, iterations."""
-    students = [r for r in rows if r["role"] == STUDENT]
+    students = [r for r in rows if r["role"] == STUDENT and not r["variant"]]
     same = lambda a, b: all(a[key] == b[key] for key in ("preset", "alpha", "seed", "iterations"))  # noqa: E731
     return [(a, b) for a in students if not a["distilled"] for b in students if b["distilled"] and same(a, b)]
 

@@ -107,9 +107,11 @@ def settings_from_dict(values: dict[str, Any], where: str = "settings") -> RunSe
         raise InputError(f"{where}: not the settings of a run ({error})") from error
 
 
-def run_name(role: str, alpha: int, distill: bool) -> str:
-    """Folder name of a run: teacher, alpha24, alpha24-kd."""
-    return TEACHER if role == TEACHER else f"alpha{alpha}{'-kd' if distill else ''}"
+def run_name(role: str, alpha: int, distill: bool, variant: str = "", seed: int | None = None) -> str:
+    """Folder name of a run: teacher, alpha24, alpha24-kd, alpha24-kd-no_cycle-seed778; ``seed`` where it is not the preset's."""
+    if role == TEACHER:
+        return TEACHER
+    return f"alpha{alpha}{'-kd' if distill else ''}{f'-{variant}' if variant else ''}{'' if seed is None else f'-seed{seed}'}"
 
 
 @dataclass(frozen=True)

@@ -159,7 +159,7 @@ def train_student(preset: Preset, alpha: int, distill: bool, run: str | None = N
         preset = _with_landmarks_of_teacher(preset)
         preset.architecture(len(dataset.domains), alpha=alpha, student=True)  # of a width that cannot be built no folder is left
         settings = RunSettings(preset, STUDENT, alpha, distill, dataset.domains, dataset.train.content_hash, teacher_hash)
-        folder = open_run(own_folder(preset, run or run_name(STUDENT, alpha, distill)), settings)
+        folder = open_run(own_folder(preset, run or run_name(STUDENT, alpha, distill, preset.variant)), settings)
     return train(folder, settings, dataset, teacher, progress)
 
 

@@ -43,6 +43,30 @@ class Job:
     needs: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Student:
+    """One student of a study's grid; ``seed`` None: the preset's."""
+
+    alpha: int
+    distill: bool
+    variant: str = ""
+    seed: int | None = None
+
+    @property
+    def name(self) -> str:
+        return run_name(STUDENT, self.alpha, self.distill, self.variant, self.seed)
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What the training notebook is given."""
+        given = {"alpha": self.alpha, "distill": self.distill}
+        if self.variant:
+            given["variant"] = self.variant
+        if self.seed is not None:
+            given |= {"seed": self.seed, "run": self.name}
+        return given
+
+
 @dataclass
 class _Running:
     process: subprocess.Popen
@@ -56,26 +80,39 @@ def study_jobs(preset: Preset, preset_argument: str, overrides: dict[str, Any] |
     jobs = _jobs(preset, {"preset": preset_argument})
     if not overrides:
         return jobs
-    return [dataclasses.replace(job, parameters={**job.parameters, **given_to(job.notebook, overrides)}) for job in jobs]
+    return [dataclasses.replace(job, parameters={**given_to(job.notebook, overrides), **job.parameters}) for job in jobs]
+
+
+def students(preset: Preset) -> list[Student]:
+    """The students of a study, in the order in which they are worth having: a study that is stopped has done the first ones.
+
+    The main width with every seed, other widths, then the main width in every variant.
+    """
+    study = preset.study
+    seeds = [None if seed == preset.training.seed else seed for seed in study.seeds] or [None]
+    main = [Student(study.main, distill, seed=seed) for seed in seeds for distill in (True, False)]
+    others = [
+        Student(alpha, distill, seed=seed)
+        for seed in seeds[: study.seeds_of_others] for alpha in study.alphas if alpha != study.main for distill in (True, False)
+    ]  # fmt: skip
+    varied = [Student(study.main, True, variant, seed) for seed in seeds[: study.seeds_of_variants] for variant in study.variants]
+    return [*main, *others, *varied]
 
 
 def _jobs(preset: Preset, given: dict[str, Any]) -> list[Job]:
     jobs = [Job("data", "01_data", "data", given), Job("architecture", "02_architecture", "architecture", given)]
-    students = [(alpha, distill) for alpha in preset.study.alphas for distill in (True, False)]
+    grid = students(preset)
     jobs.append(Job("teacher", "03_teacher", TEACHER, given, ("data",)))
-    # The longest training first: where several run side by side, the last lane ends earlier.
-    for alpha, distill in sorted(students, key=lambda s: (s[1], s[0]), reverse=True):
-        name = run_name(STUDENT, alpha, distill)
-        jobs.append(Job(name, "04_student", name, {**given, "alpha": alpha, "distill": distill}, ("teacher",)))
-    evaluated = [(_teacher_name(preset), TEACHER), *((name, name) for name in (run_name(STUDENT, *s) for s in students))]
+    jobs += [Job(student.name, "04_student", student.name, {**given, **student.parameters}, ("teacher",)) for student in grid]
+    evaluated = [(_teacher_name(preset), TEACHER), *((student.name, student.name) for student in grid)]
     for name, needed in evaluated:
         if name:
             jobs.append(Job(f"{name} evaluation", "05_evaluation", name, {**given, "run": name}, (needed,)))
     evaluations = {j.run: j.name for j in jobs if j.notebook == "05_evaluation"}
     jobs.append(Job("comparison", "06_comparison", "comparison", given, tuple(evaluations.values())))
-    widest = run_name(STUDENT, max(preset.study.alphas), True)
-    shown_models = {"teacher": preset.machine.teacher or f"{preset.name}/{TEACHER}", "student": f"{preset.name}/{widest}"}
-    needs = tuple(evaluations[name] for name in (_teacher_name(preset), widest) if name)  # a teacher from elsewhere is not evaluated here
+    main = run_name(STUDENT, preset.study.main, True)
+    shown_models = {"teacher": preset.machine.teacher or f"{preset.name}/{TEACHER}", "student": f"{preset.name}/{main}"}
+    needs = tuple(evaluations[name] for name in (_teacher_name(preset), main) if name)  # a teacher from elsewhere is not evaluated here
     jobs.append(Job("grids", "grids", "grids", {**given, **shown_models}, needs))
     return jobs
 
@@ -216,6 +253,8 @@ def _fingerprints(jobs: list[Job], preset: Preset) -> dict[str, str]:
     prints: dict[str, str] = {}
     for job in jobs:
         inputs = [library.hexdigest(), settings, json.dumps(job.parameters), *(prints[n] for n in job.needs)]
+        if variant := job.parameters.get("variant"):
+            inputs.append(json.dumps(preset.study.variants[variant]))
         if job.notebook == "01_data" and preset.data.source == "folder":
             root = from_repository(preset.data.data_root)
             inputs += sorted(f"{p.relative_to(root)} {p.stat().st_size} {p.stat().st_mtime_ns}" for p in root.rglob("*") if p.is_file())

@@ -146,7 +146,8 @@ def write_candidate(learner: Learner, run: Run, settings: RunSettings) -> None:
 
 
 def _write_average(path: Path, settings: RunSettings, learner: Learner) -> None:
-    save_weights(path, dict(learner.average.modules()), {"settings": settings.as_dict(), "step": learner.step})
+    about = {"settings": settings.as_dict(), "step": learner.step}
+    save_weights(path, dict(learner.average.modules()), about, settings.preset.logging.weights_precision)
 
 
 def _check_finite(learner: Learner) -> None:

@@ -187,35 +187,44 @@ def distillation_step(it: _Iteration) -> None:
             drawn = _Drawn.of(nets.generator, content, s_reference)
 
     # Image adversarial, D's side: the teacher's picture is real, the student's fake (Eq 31, then Eq 32).
-    if latent.w_adv > 0 or reference.w_adv > 0:
+    from_data = it.learner.training.distillation_real == "data"  # no part of the thesis: what do the teacher's pictures bring?
+    if (latent.w_adv > 0 or reference.w_adv > 0) and not from_data:
         with torch.no_grad(), it.autocast():
             of_teacher = teacher.generator.content(b.x, it.masks)
     if latent.w_adv > 0:
         with torch.no_grad(), it.autocast():
-            real, fake = teacher.generator.render(of_teacher, s_latent), nets.generator.render(content, s_latent)
+            real = b.x_ref2 if from_data else teacher.generator.render(of_teacher, s_latent)
+            fake = nets.generator.render(content, s_latent)
         _discriminator_update(it, "KD/D/latent", latent.w_adv, (real.float(), b.y_ref), (fake, b.y_ref))
     if reference.w_adv > 0:
         with torch.no_grad(), it.autocast():
-            real = teacher.generator.render(of_teacher, s_reference)
+            real = b.x_ref if from_data else teacher.generator.render(of_teacher, s_reference)
         _discriminator_update(it, "KD/D/reference", reference.w_adv, (real.float(), b.y_ref), (drawn.picture, b.y_ref))
 
     # Style adversarial, D^s's side, then F_S's (Eq 33 on z1 and the target domain, Eq 34 on z2 and the source domain).
     codes = {
-        "target": (b.z, b.y_ref, s_latent, w.lambda_style_adv_target),
-        "source": (b.z2, b.y, s_latent2, w.lambda_style_adv_source),
+        "target": (b.z, b.y_ref, s_latent, w.lambda_style_adv_target, w.lambda_style_l1_target),
+        "source": (b.z2, b.y, s_latent2, w.lambda_style_adv_source, w.lambda_style_l1_source),
     }
-    codes = {name: code for name, code in codes.items() if code[-1] > 0}
-    for name, (z, y, s, weight) in codes.items():
+    for name, (z, y, s, w_adv, _) in codes.items():
+        if w_adv == 0:
+            continue
         with it.autocast():
             with torch.no_grad():
                 s_student = nets.mapping_network(z, y)
             real, fake = nets.style_discriminator(s, y), nets.style_discriminator(s_student, y)
-        terms = {"real": (weight, adversarial_loss(real, True)), "fake": (weight, adversarial_loss(fake, False))}
+        terms = {"real": (w_adv, adversarial_loss(real, True)), "fake": (w_adv, adversarial_loss(fake, False))}
         it.update(f"KD/Ds/{name}", terms, ["style_discriminator"])
-    for name, (z, y, _, weight) in codes.items():
+    for name, (z, y, s, w_adv, w_l1) in codes.items():
+        terms = {}
         with it.autocast():
-            logits = nets.style_discriminator(nets.mapping_network(z, y), y)
-        it.update(f"KD/F/{name}", {"adv": (weight, adversarial_loss(logits, True))}, ["mapping_network"])
+            s_student = nets.mapping_network(z, y) if max(w_adv, w_l1) > 0 else None
+            if w_adv > 0:
+                terms["adv"] = (w_adv, adversarial_loss(nets.style_discriminator(s_student, y), True))
+            if w_l1 > 0:
+                terms["l1"] = (w_l1, style_reconstruction_loss(s_student, s))
+        if terms:
+            it.update(f"KD/F/{name}", terms, ["mapping_network"])
 
     # G_S and E_S: image adversarial, style utilisation, source attributes (Eqs 32, 36, 38, then Eqs 31, 35, 37).
     if reference.used:

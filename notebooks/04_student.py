@@ -21,7 +21,8 @@
 preset = "quick"  # a name in kdlib/presets, or a .toml file
 alpha = 24  # cap on every width
 distill = True
-run = None  # run folder under runs/<preset>/; None: alpha24-kd or alpha24
+variant = None  # one of the preset's named changes of settings, e.g. for an ablation
+run = None  # run folder under runs/<preset>/; None: alpha24-kd, alpha24 and the like
 teacher = None  # a released checkpoint or a run folder; None: run `teacher`
 data_root = None  # folder data sets: where the pictures lie
 skip_bad = None  # True: leave unreadable pictures out
@@ -72,7 +73,7 @@ overrides = dict(
     lambda_source_reference=lambda_source_reference,
     teacher=teacher, candidate_every=candidate_every,
 )  # fmt: skip
-settings = load_preset(preset, **overrides)
+settings = load_preset(preset, variant=variant, **overrides)
 
 # %% [markdown]
 # ## Training

@@ -1,5 +1,7 @@
 """Presets: strict reading, overrides, ranges."""
 
+import re
+
 import pytest
 
 from kdlib.config import SECTION_OF, load_preset, preset_from_dict, preset_names
@@ -36,7 +38,9 @@ def test_the_presets_at_256_px_are_the_thesis_settings(name, lambda_ds, w_hpf, t
     assert (t.beta1, t.beta2, t.weight_decay, t.ema_decay, t.ema_ramp, t.student_learning_rate) == (0.0, 0.99, 1e-4, 0.999, False, 0.0)
     assert (t.crop_probability, t.flip_probability, t.style_warp, t.teacher_diversity_iterations) == (0.5, 0.5, 0.0, 0)
     weights = vars(preset.losses)
+    assert weights.pop("lambda_style_l1_target") == weights.pop("lambda_style_l1_source") == 0.0
     assert weights.pop("lambda_ds") == lambda_ds and set(weights.values()) == {1.0}
+    assert t.distillation_real == "teacher"
     assert preset.study.alphas == (64, 96, 128, 160)
     assert t.student_iterations // preset.logging.candidate_every == 10 and e.selection == "best_candidate"
     assert (e.outputs_per_source, e.sources_per_domain, e.evaluation_seeds, e.lpips) == (10, 0, 10, True)
@@ -123,3 +127,59 @@ def test_bad_preset_files_are_named(tmp_path, text, said):
 def test_unknown_preset_lists_the_shipped_ones():
     with pytest.raises(InputError, match="shipped: .*quick"):
         load_preset("quik")
+
+
+VARIED = """
+[data]
+source = "critters"
+[study]
+alphas = [8]
+[study.variants.plain]
+lambda_style_use_latent = 0
+lambda_style_use_reference = 0.5
+"""
+
+
+def test_a_variant_changes_its_settings_and_an_override_goes_further(tmp_path):
+    file = tmp_path / "varied.toml"
+    file.write_text(VARIED)
+    plain, varied = load_preset(str(file)), load_preset(str(file), variant="plain", lambda_style_use_latent=None)
+    assert (plain.variant, varied.variant) == ("", "plain")
+    assert (varied.losses.lambda_style_use_latent, varied.losses.lambda_style_use_reference) == (0.0, 0.5)
+    assert plain.losses.lambda_style_use_latent == 1.0
+    assert load_preset(str(file), variant="plain", lambda_style_use_reference=2).losses.lambda_style_use_reference == 2.0
+    assert preset_from_dict(varied.as_dict()) == varied
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_every_variant_of_a_shipped_preset_loads(name):
+    preset = load_preset(name)
+    for variant in preset.study.variants:
+        varied = load_preset(name, variant=variant)
+        assert (varied.training, varied.losses) != (preset.training, preset.losses)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("lambda_style_use_latent", "image_size", "variant plain: image_size is no setting of [training] or [losses]"),
+        ("lambda_style_use_latent", "lambda_style", "variant plain: lambda_style is no setting"),
+        ("variants.plain", 'variants."a b"', "variant 'a b': it becomes part of a folder's name"),
+        ("alphas = [8]", "alphas = [8]\nmain_alpha = 9", "main_alpha = 9: must be one of alphas, 8"),
+        ("alphas = [8]", "alphas = [8]\nseeds = [1, 1]", "seeds = [1, 1]: each must be 0 or more and named once"),
+    ],
+)
+def test_bad_studies_are_named(tmp_path, old, new, said):
+    file = tmp_path / "varied.toml"
+    file.write_text(VARIED.replace(old, new))
+    with pytest.raises(InputError, match=re.escape(said)):
+        load_preset(str(file))
+
+
+def test_an_unknown_variant_lists_those_there_are(tmp_path):
+    file = tmp_path / "varied.toml"
+    file.write_text(VARIED)
+    with pytest.raises(InputError, match="variant = 'other': no such variant; this preset has plain"):
+        load_preset(str(file), variant="other")
+    with pytest.raises(InputError, match="this preset has none"):
+        load_preset("smoke", variant="other")

@@ -47,6 +47,26 @@ def finished_run(path, role=STUDENT, alpha=8, distill=False, seconds=1.0, freche
     return run
 
 
+def test_half_precision_weights_are_half_the_file_and_load_rounded(folder):
+    run = finished_run(folder / "runs" / "smoke" / "alpha8")
+    nets = run.settings().build(seed=8)
+    translating = {n: getattr(nets, n) for n in nets.TRANSLATING}
+    half = folder / "half.safetensors"
+    save_weights(half, translating, {}, "float16")
+    tensors = lambda path: sum(t.nbytes for t in read_weights(path)[0].values())  # noqa: E731
+    assert tensors(half) * 2 == tensors(run.weights)
+    loaded = run.load_networks(weights=half)
+    for name, network in translating.items():
+        for key, value in getattr(loaded, name).state_dict().items():
+            assert value.dtype == torch.float32
+            assert torch.equal(value, network.state_dict()[key].half().float())
+    with torch.no_grad():
+        nets.generator.from_rgb.weight[0, 0, 0, 0] = 1e5
+    with pytest.raises(InputError, match="from_rgb.weight reaches 1e\\+05, too much for float16"):
+        save_weights(half, translating, {}, "float16")
+    assert torch.isfinite(read_weights(half)[0]["generator.from_rgb.weight"]).all()
+
+
 def test_own_run_comes_before_the_kept_one(folder):
     kept = finished_run(folder / "kept" / "smoke" / "teacher", TEACHER, 24)
     assert find_run("smoke", "teacher").path == kept.path
@@ -149,7 +169,7 @@ def test_another_seed_is_another_run_in_tables_and_pairs(folder):
     settings["preset"]["training"]["seed"] = 778
     second.write_json("settings.json", settings)
     rows = results.rows_of_preset("smoke")
-    assert sorted(results.label(r) for r in rows) == ["α = 8", "α = 8, distilled", "α = 8, distilled (alpha8-kd-seed778)"]
+    assert sorted(results.label(r) for r in rows) == ["α = 8", "α = 8, distilled", "α = 8, distilled, seed 778"]
     assert [(a["run"], b["run"]) for a, b in results.distillation_pairs(rows)] == [("alpha8", "alpha8-kd")]
 
 

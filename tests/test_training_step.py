@@ -96,7 +96,7 @@ def test_the_teacher_does_not_change_and_other_heads_do_not_move():
             assert torch.equal(value, before[name][key])
 
 
-@pytest.mark.parametrize("off", [f.name for f in dataclasses.fields(LossWeights)])
+@pytest.mark.parametrize("off", [f.name for f in dataclasses.fields(LossWeights) if "_l1_" not in f.name])
 def test_a_weight_of_zero_leaves_its_term_out(off):
     terms = {
         "lambda_adv": ["D/latent/real", "D/reference/fake", "G/latent/adv", "G/reference/adv"],
@@ -115,6 +115,30 @@ def test_a_weight_of_zero_leaves_its_term_out(off):
     gone = every - left
     assert set(terms[off]) <= gone
     assert {name.rsplit("/", 1)[1] for name in gone} <= {name.rsplit("/", 1)[1] for name in terms[off]} | {"real", "fake", "r1"}
+
+
+def test_style_codes_can_be_matched_by_l1_in_place_of_the_style_discriminator():
+    nets, teacher, batch = student(), frozen_teacher(), make_batch()
+    weights = LossWeights(lambda_style_adv_target=0, lambda_style_adv_source=0, lambda_style_l1_target=2, lambda_style_l1_source=3)
+    still = dataclasses.replace(TRAINING, learning_rate=0.0, mapping_learning_rate_distilled=0.0)  # so that the code is that of the start
+    losses = train_iteration(make_learner(nets, still, weights, 10, teacher), batch).read()
+    assert not any(name.startswith("KD/Ds/") or name == "KD/F/target/adv" for name in losses)
+    for name, z, y in (("target", batch.z, batch.y_ref), ("source", batch.z2, batch.y)):
+        expected = (nets.mapping_network(z, y) - teacher.mapping_network(z, y)).abs().mean()
+        assert losses[f"KD/F/{name}/l1"] == pytest.approx(expected.item(), rel=1e-4), name
+
+
+def test_the_discriminator_can_be_shown_real_pictures_in_place_of_the_teachers():
+    nets, batch = student(), make_batch()
+    still = dataclasses.replace(TRAINING, learning_rate=0.0, mapping_learning_rate_distilled=0.0)
+    by_teacher = train_iteration(make_learner(student(), still, LossWeights(), 10, frozen_teacher()), batch).read()
+    real = dataclasses.replace(still, distillation_real="data")
+    losses = train_iteration(make_learner(nets, real, LossWeights(), 10, frozen_teacher()), batch).read()
+    for name, x in (("latent", batch.x_ref2), ("reference", batch.x_ref)):
+        logits = nets.discriminator(x, batch.y_ref)
+        assert losses[f"KD/D/{name}/real"] == pytest.approx(float(torch.nn.functional.softplus(-logits).mean()), rel=1e-4), name
+    changed = {name for name in losses if losses[name] != pytest.approx(by_teacher[name], rel=1e-4)}
+    assert changed and all(name.startswith("KD/D/") and name.endswith(("real", "r1")) for name in changed)
 
 
 def test_non_finite_loss_names_step_and_loss():
