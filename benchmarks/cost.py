@@ -7,21 +7,18 @@ the widths below. Operations are counted on a real iteration. The hours that the
 operations counted, divided by a peak from the maker's data sheet and by a guess at the share of it that is reached.
 """
 
-import argparse
-import json
 import subprocess
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
+from common import options_of, write_result
 from training_step import CASES
 from training_step import plain as plain_step
 
 from kdlib.config import Preset, load_preset
 from kdlib.devices import prepare
 from kdlib.dry_run import parameters
-from kdlib.files import write_text
 from kdlib.profiling import network_costs
 from kdlib.progress import progress_bar
 from kdlib.runs import STUDENT, TEACHER, RunSettings, describe_environment, run_name
@@ -142,13 +139,10 @@ def libraries_bytes() -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = options_of(__doc__)
     parser.add_argument("--sweeps", nargs="*", choices=tuple(SWEEPS), default=list(SWEEPS), help="(default: all)")
     parser.add_argument("--steps", type=int, default=3, help="timed iterations of each setting (default: %(default)s)")
     parser.add_argument("--no-estimates", action="store_true", help="leave out the runs at 256 px, whose counting takes minutes")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--threads", type=int, default=0)
-    parser.add_argument("--json", type=Path, help="write the result there")
     options = parser.parse_args(arguments)
     machine = {"device": options.device, "threads": options.threads or None}
     device = prepare(load_preset("afhq", **machine).machine)
@@ -166,8 +160,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not options.no_estimates:
         result["estimates"] = estimate_runs()
     print(text(result))
-    if options.json:
-        write_text(options.json, json.dumps(result, indent=1) + "\n")
+    write_result(result, options.json)
     return 0
 
 

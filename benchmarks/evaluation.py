@@ -8,8 +8,6 @@ and scores besides that the plain one leaves out: of real pictures, of factors, 
 Where SqueezeNet's weights are found (KDLIB_WEIGHTS, or data/weights), a second case is judged by it besides, from fewer pictures.
 """
 
-import argparse
-import json
 import statistics
 import sys
 import tempfile
@@ -18,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from common import options_of, write_result
 from plain_evaluation import PlainEvaluation
 
 from kdlib.config import MachineSettings
@@ -28,7 +27,6 @@ from kdlib.errors import InputError
 from kdlib.evaluation import evaluate
 from kdlib.factor_network import load_factor_network
 from kdlib.features import load_feature_network
-from kdlib.files import write_text
 from kdlib.judges import Judges
 from kdlib.networks import Networks
 from kdlib.progress import progress_bar
@@ -104,11 +102,9 @@ def measure(case: Case, nets: Networks, image_size: int, rounds: int, folder: Pa
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = options_of(__doc__, device=False)
     parser.add_argument("--rounds", type=int, default=3, help="evaluations of each kind (default: %(default)s)")
     parser.add_argument("--cases", nargs="+", choices=tuple(CASES), default=list(CASES), help="(default: all whose weights are found)")
-    parser.add_argument("--threads", type=int, default=0)
-    parser.add_argument("--json", type=Path, help="write the result there")
     options = parser.parse_args(arguments)
     device = prepare(MachineSettings(device="cpu", threads=options.threads))
     run = find_run("quick", TEACHER)
@@ -124,8 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             cases[name] = measure(CASES[name], nets, run.settings().preset.data.image_size, options.rounds, Path(folder))
     result = {"model": "quick/teacher", "rounds": options.rounds, "cases": cases, "environment": describe_environment(device)}
     print(text(result))
-    if options.json:
-        write_text(options.json, json.dumps(result, indent=1) + "\n")
+    write_result(result, options.json)
     return 0
 
 

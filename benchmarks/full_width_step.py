@@ -13,12 +13,12 @@ import time
 from pathlib import Path
 
 import torch
+from common import options_of, write_result
 
 from kdlib.config import load_preset
 from kdlib.data import TrainingBatches, open_dataset
 from kdlib.devices import peak_memory, prepare
 from kdlib.errors import InputError
-from kdlib.files import write_text
 from kdlib.landmark_network import LandmarkNetwork
 from kdlib.landmarks import LandmarkMasks
 from kdlib.learner import make_learner
@@ -29,7 +29,7 @@ from kdlib.training_step import train_iteration
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = options_of(__doc__, device=False, threads=False)
     parser.add_argument("--preset", choices=("afhq", "celeba_hq"), required=True)
     parser.add_argument("--data", type=Path, required=True, help="folder with {train,val}/{domain}/")
     parser.add_argument("--alpha", type=int, default=128, help="width cap of the student (default: %(default)s)")
@@ -38,17 +38,14 @@ def main() -> int:
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--teacher", type=Path, help="a released checkpoint (default: an untrained teacher)")
     parser.add_argument("--landmarks", type=Path, help="wing.ckpt (default: an untrained landmark network)")
-    parser.add_argument("--json", type=Path, help="write the result there")
     options = parser.parse_args()
     try:
         result = measure(options)
     except InputError as error:
         print(f"full_width_step: {error}", file=sys.stderr)
         return 2
-    text = json.dumps(result, indent=1)
-    print(text)
-    if options.json:
-        write_text(options.json, text + "\n")
+    print(json.dumps(result, indent=1))
+    write_result(result, options.json)
     return 0
 
 

@@ -7,8 +7,6 @@ everything is timed that Papermill does. "04_student" is a distilled student of 
 off its source.
 """
 
-import argparse
-import json
 import os
 import statistics
 import subprocess
@@ -17,6 +15,8 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+
+from common import options_of, write_result
 
 from kdlib.paths import REPOSITORY
 
@@ -80,10 +80,9 @@ def measure(commands: dict[str, Command], rounds: int, environment: dict[str, st
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = options_of(__doc__, device=False, threads=False)
     parser.add_argument("--rounds", type=int, default=7, help="processes of each kind (default: %(default)s)")
     parser.add_argument("--no-notebooks", action="store_true", help="plain processes only")
-    parser.add_argument("--json", type=Path, help="write the result there")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
@@ -96,7 +95,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     import torch  # here, as what follows needs it: this process should stay as small as its children
 
-    from kdlib.files import write_text
     from kdlib.runs import describe_environment
 
     result = {**rows, "environment": describe_environment(torch.device("cpu"))}
@@ -104,8 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(kind)
         for name, row in found.items():
             print(f"  {name:<48} {row['seconds']:7.2f} s")
-    if options.json:
-        write_text(options.json, json.dumps(result, indent=1) + "\n")
+    write_result(result, options.json)
     return 0
 
 

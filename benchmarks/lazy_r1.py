@@ -7,18 +7,16 @@ teacher, three seeds each, trained in runs/lazy_r1 and gone on with when interru
 first look, no verdict on long ones. What an iteration without the penalty saves is in `training_step.py`, where variants take turns.
 """
 
-import argparse
 import dataclasses
 import json
 import sys
-from pathlib import Path
 
 import numpy as np
+from common import options_of, write_result
 
 from kdlib import session
 from kdlib.config import load_preset
 from kdlib.errors import InputError
-from kdlib.files import write_text
 from kdlib.paths import reference_folder
 from kdlib.results import GUIDES
 
@@ -26,21 +24,18 @@ SCORES = ("frechet_factor_network", "kernel_factor_network", "domain_accuracy", 
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = options_of(__doc__, device=False, threads=False)
     parser.add_argument("--every", type=int, nargs="+", default=[1, 16], help="iterations from one penalty to the next (default: 1 16)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[777, 778, 779])
     parser.add_argument("--iterations", type=int, help="default: the preset's")
-    parser.add_argument("--json", type=Path, help="write the result there")
     options = parser.parse_args()
     try:
         result = {f"every {every}": measure(every, options.seeds, options.iterations) for every in options.every}
     except InputError as error:
         print(f"lazy_r1: {error}", file=sys.stderr)
         return 2
-    text = json.dumps(result, indent=1)
-    print(text)
-    if options.json:
-        write_text(options.json, text + "\n")
+    print(json.dumps(result, indent=1))
+    write_result(result, options.json)
     return 0
 
 

@@ -11,10 +11,8 @@ Then iterations of distillation take turns in one process: on one batch over and
 batches made in line, for which each iteration waits. At 256 px the iteration is measured at batch 1 and multiplied.
 """
 
-import argparse
 import dataclasses
 import io
-import json
 import statistics
 import sys
 import tempfile
@@ -25,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from common import options_of, write_result
 from PIL import Image
 from training_step import CASES, DECAY, Case
 
@@ -32,7 +31,6 @@ from kdlib.config import LossWeights, MachineSettings, TrainingSettings
 from kdlib.critters import SPECIES, critter_at, render
 from kdlib.data import CACHE_BYTES, Batch, TrainingBatches, open_dataset, prefetch, step_rng
 from kdlib.devices import prepare
-from kdlib.files import write_text
 from kdlib.learner import Learner, make_learner
 from kdlib.progress import progress_bar
 from kdlib.runs import describe_environment
@@ -146,16 +144,13 @@ def measure(root: Path, case: Case, batch: int, count: int, rounds: int, iterati
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = options_of(__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", choices=tuple(CASES), default=list(CASES), help="pixels (default: %(default)s)")
     parser.add_argument("--batch", type=int, default=8, help="of the loading alone (default: %(default)s)")
     parser.add_argument("--pictures", type=int, default=40, help="training files a domain (default: %(default)s)")
     parser.add_argument("--batches", type=int, default=40, help="batches to time (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="turns of each kind of iteration (default: %(default)s)")
     parser.add_argument("--iterations", type=int, default=4, help="iterations a turn (default: %(default)s)")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--threads", type=int, default=0)
-    parser.add_argument("--json", type=Path, help="write the result there")
     options = parser.parse_args(arguments)
     device = prepare(MachineSettings(device=options.device, threads=options.threads))
     with tempfile.TemporaryDirectory() as folder:
@@ -166,8 +161,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         }
     result = {"files": files, "rounds": options.rounds, "iterations": options.iterations, "sizes": sizes, "environment": describe_environment(device)}
     print(text(result))
-    if options.json:
-        write_text(options.json, json.dumps(result, indent=1) + "\n")
+    write_result(result, options.json)
     return 0
 
 

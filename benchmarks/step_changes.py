@@ -6,22 +6,19 @@ From the iteration written straight down (`plain_step.py`) to `kdlib.training_st
 Every rung computes the same losses and the same updates.
 """
 
-import argparse
 import dataclasses
-import json
 import statistics
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import torch
+from common import options_of, write_result
 from plain_step import PlainStep
 from torch import Tensor
 from training_step import CASES, DECAY, Case, ours, take_turns
 
 from kdlib.config import LossWeights, MachineSettings, TrainingSettings
 from kdlib.devices import prepare
-from kdlib.files import write_text
 from kdlib.learner import average_decay, update_average
 from kdlib.networks import Networks
 from kdlib.runs import describe_environment
@@ -94,13 +91,10 @@ def measure(case: Case, device: torch.device, rounds: int, warm_up: int) -> list
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = options_of(__doc__)
     parser.add_argument("--batch", type=int, default=8, help="pictures an iteration (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=10, help="timed iterations of each rung (default: %(default)s)")
     parser.add_argument("--warm-up", type=int, default=2, help="iterations before them (default: %(default)s)")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--threads", type=int, default=0)
-    parser.add_argument("--json", type=Path, help="write the result there")
     options = parser.parse_args(arguments)
     case = dataclasses.replace(CASES[64], batch=options.batch)
     device = prepare(MachineSettings(device=options.device, threads=options.threads))
@@ -108,8 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     result = {"case": dataclasses.asdict(case), "rungs": rows, "environment": describe_environment(device)}
     for row in rows:
         print(f"  {row['name']:<46} {row['seconds']:8.3f} s {row['times_faster_than_plain']:6.2f}x {row['flops_a_picture'] / 1e9:8.2f} GFLOP a picture")
-    if options.json:
-        write_text(options.json, json.dumps(result, indent=1) + "\n")
+    write_result(result, options.json)
     return 0
 
 

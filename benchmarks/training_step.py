@@ -17,15 +17,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
+from common import options_of, write_result
 from plain_step import PlainStep
 
 from kdlib.config import LossWeights, MachineSettings, TrainingSettings
 from kdlib.data import Batch
 from kdlib.devices import peak_memory, prepare
-from kdlib.files import write_text
 from kdlib.learner import make_learner
 from kdlib.networks import Networks, build_networks
 from kdlib.progress import progress_bar
@@ -110,14 +109,11 @@ def take_turns(variants: dict[str, Variant], case: Case, device: torch.device, r
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = options_of(__doc__)
     parser.add_argument("--size", type=int, choices=tuple(CASES), default=64, help="pixels (default: %(default)s)")
     parser.add_argument("--batch", type=int, help="pictures an iteration (default: 8 at 64 px, 1 at 256 px)")
     parser.add_argument("--rounds", type=int, default=15, help="timed iterations of each variant (default: %(default)s)")
     parser.add_argument("--warm-up", type=int, default=2, help="iterations before them (default: %(default)s)")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--threads", type=int, default=0)
-    parser.add_argument("--json", type=Path, help="write the result there")
     parser.add_argument("--memory-of", choices=tuple(VARIANTS), help=argparse.SUPPRESS)
     options = parser.parse_args()
     case = CASES[options.size]
@@ -151,8 +147,7 @@ def main() -> int:
             f"  {name:<26} {row['median_seconds']:8.3f} s  {row['times_faster_than_plain']:5.2f}x"
             f"  peak {row['peak_memory_bytes'] / 2**30:5.2f} GiB, of the iteration {row['memory_of_the_iteration_bytes'] / 2**30:5.2f} GiB"
         )
-    if options.json:
-        write_text(options.json, json.dumps(result, indent=1) + "\n")
+    write_result(result, options.json)
     return 0
 
 

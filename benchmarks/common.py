@@ -1,0 +1,25 @@
+"""What every benchmark's command line has: where it runs, and where its result is written."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from kdlib.files import write_text
+
+
+def options_of(doc: str, *, device: bool = True, threads: bool = True) -> argparse.ArgumentParser:
+    """A parser described by the first line of ``doc``, with --json and, if asked for, --device and --threads."""
+    parser = argparse.ArgumentParser(description=doc.splitlines()[0])
+    if device:
+        parser.add_argument("--device", default="auto", help="auto, cpu, cuda, ... (default: %(default)s)")
+    if threads:
+        parser.add_argument("--threads", type=int, default=0, help="of the CPU (default: PyTorch's choice)")
+    parser.add_argument("--json", type=Path, help="write the result there")
+    return parser
+
+
+def write_result(result: dict[str, Any], path: Path | None) -> None:
+    """Write a result as JSON, if there is a ``path``."""
+    if path is not None:
+        write_text(path, json.dumps(result, indent=1) + "\n")
