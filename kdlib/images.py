@@ -87,9 +87,7 @@ def decode(data: bytes, path: Path | str) -> Picture:
         with Image.open(io.BytesIO(data), formats=FORMATS) as stored:
             if stored.width * stored.height > MAX_PIXELS:
                 raise Image.DecompressionBombError
-            rgb = _to_rgb(stored)
-            method = _UPRIGHT.get(_orientation(stored))
-            return Picture(rgb if method is None else rgb.transpose(method), stored.format or "", stored.mode)
+            return Picture(upright_rgb(stored), stored.format or "", stored.mode)
     except MemoryError:
         raise
     except UnidentifiedImageError as error:
@@ -122,6 +120,12 @@ def load_image(path: Path | str, image_size: int) -> torch.Tensor:
 def to_float(images: torch.Tensor) -> torch.Tensor:
     """uint8 in 0..255 of any shape to float32 in [-1, 1], the range of every network here."""
     return images.float() / 127.5 - 1.0
+
+
+def upright_rgb(image: Image.Image) -> Image.Image:
+    """A Pillow picture of any supported mode as RGB, turned by its EXIF orientation. Raises ValueError for other modes."""
+    rgb, method = _to_rgb(image), _UPRIGHT.get(_orientation(image))
+    return rgb if method is None else rgb.transpose(method)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
