@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
-from kdlib.architecture import Architecture, check_masks_exist
+from kdlib.architecture import Architecture, check_down_blocks, check_masks_exist
 from kdlib.errors import InputError
 from kdlib.paths import from_repository
 
@@ -45,6 +45,7 @@ class NetworkSettings:
     style_dim: int = 64
     latent_dim: int = 16
     w_hpf: float = 0.0  # > 0: high-pass skip with face masks (CelebA-HQ)
+    generator_down_blocks: int = 0  # 0: the thesis's rule, log2(image_size) - 4, which ends at 16x16; every further one halves that
 
 
 @dataclass(frozen=True)
@@ -166,8 +167,9 @@ class Preset:
         """The architecture of this preset's teacher or of a student of width cap ``alpha``."""
         n = self.networks
         return Architecture(
-            self.data.image_size, domains, alpha, student, n.w_hpf, n.base_width or None, n.style_dim, n.latent_dim
-        )
+            self.data.image_size, domains, alpha, student, n.w_hpf, n.base_width or None, n.style_dim, n.latent_dim,
+            n.generator_down_blocks or None,
+        )  # fmt: skip
 
     def as_dict(self) -> dict[str, Any]:
         """Nested plain values, as written to JSON."""
@@ -212,6 +214,8 @@ def _check_ranges(preset: Preset) -> None:
             if count < 1:
                 raise InputError(f"expected_{split}, {domain} = {count}: must be at least 1; leave the domain out if any number will do")
     check_masks_exist(preset.networks.w_hpf, preset.data.image_size)
+    if preset.networks.generator_down_blocks:
+        check_down_blocks(preset.networks.generator_down_blocks, preset.data.image_size, preset.networks.w_hpf)
     if preset.evaluation.outputs_per_source < 2:
         raise InputError("outputs_per_source: diversity needs at least 2 outputs a source")
     _check_study(preset)

@@ -16,11 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kdlib.architecture import TEACHER_ALPHA, Architecture, check_masks_exist
+from kdlib.architecture import SKIP_SIZES, TEACHER_ALPHA, Architecture, check_masks_exist
 from kdlib.blocks import AdaINResBlk, HighPass, MobileResBlk, ResBlk, instance_norm, laid_out_as, leaky_relu
 from kdlib.errors import InputError
-
-SKIP_SIZES = (32, 64, 128)  # feature sizes that get a high-pass skip; the first uses mask 0, the others mask 1
 
 
 def select_domain(values: Tensor, y: Tensor) -> Tensor:
@@ -250,7 +248,8 @@ class Networks:
 
 def build_networks(
     alpha: int = TEACHER_ALPHA, domains: int = 3, student: bool = False, w_hpf: float = 0, image_size: int = 256,
-    *, base_width: int | None = None, style_dim: int = 64, latent_dim: int = 16, seed: int | None = None,
+    *, base_width: int | None = None, style_dim: int = 64, latent_dim: int = 16, down_blocks: int | None = None,
+    seed: int | None = None,
 ) -> Networks:  # fmt: skip
     """All five networks, He-initialised.
 
@@ -258,7 +257,7 @@ def build_networks(
     Raises `InputError` where `Architecture` does, and for a high-pass skip at a size without face masks.
     """
     check_masks_exist(w_hpf, image_size)
-    arch = Architecture(image_size, domains, alpha, student, w_hpf, base_width, style_dim, latent_dim)
+    arch = Architecture(image_size, domains, alpha, student, w_hpf, base_width, style_dim, latent_dim, down_blocks)
     with torch.random.fork_rng(devices=[], enabled=seed is not None):
         if seed is not None:
             torch.manual_seed(seed)

@@ -10,6 +10,7 @@ Nothing but tensors is ever unpickled.
 
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -169,9 +170,12 @@ def save_released(path: str | Path, nets: Networks, with_filter: bool = False) -
     Teachers can then be loaded by StarGAN-v2's code and students by TinyStarGAN-v2's, both of which build networks with
     a first width of 2**14 / image_size only. ``with_filter`` adds the high-pass kernel, which StarGAN-v2's code asks for
     since it supports several GPUs; its released file has none, and TinyStarGAN-v2's code refuses it.
-    Raises `InputError` where the landmark network, which that code expects in the file, is missing.
+    Raises `InputError` where the landmark network, which that code expects in the file, is missing, and for a generator of
+    another depth than that code builds: read back, one more block would pass for the high-pass skip's.
     """
     arch, path = nets.arch, Path(path)
+    if arch.generator_down_blocks != replace(arch, down_blocks=None).generator_down_blocks:
+        raise InputError(f"{path}: generator_down_blocks = {arch.generator_down_blocks} is not StarGAN-v2's rule, the only depth of this format")
     content = {name: _rename(name, getattr(nets, name)) for name in CLASSES}
     if arch.w_hpf > 0:
         if not isinstance(nets.landmarks, LandmarkMasks):

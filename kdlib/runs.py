@@ -94,7 +94,8 @@ class RunSettings:
         n, size = self.preset.networks, self.preset.data.image_size
         return build_networks(
             self.alpha, len(self.domains), self.role == STUDENT, n.w_hpf, size,
-            base_width=n.base_width or None, style_dim=n.style_dim, latent_dim=n.latent_dim, seed=seed,
+            base_width=n.base_width or None, style_dim=n.style_dim, latent_dim=n.latent_dim,
+            down_blocks=n.generator_down_blocks or None, seed=seed,
         )  # fmt: skip
 
 

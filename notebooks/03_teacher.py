@@ -33,6 +33,7 @@ precision = None  # "float32" or "bfloat16"
 checkpoint_every = None
 sample_every = None
 candidate_every = None
+generator_down_blocks = None  # 0: the thesis's rule; one more than it gives halves the bottleneck
 lambda_adv = None
 lambda_r1 = None
 lambda_sty = None
@@ -52,7 +53,7 @@ overrides = dict(
     landmarks=landmarks, precision=precision, checkpoint_every=checkpoint_every,
     sample_every=sample_every, lambda_adv=lambda_adv, lambda_r1=lambda_r1,
     lambda_sty=lambda_sty, lambda_ds=lambda_ds, lambda_cyc=lambda_cyc,
-    teacher=teacher, candidate_every=candidate_every,
+    teacher=teacher, candidate_every=candidate_every, generator_down_blocks=generator_down_blocks,
 )  # fmt: skip
 settings = load_preset(preset, **overrides)
 

@@ -36,6 +36,7 @@ precision = None  # "float32" or "bfloat16"
 checkpoint_every = None
 sample_every = None
 candidate_every = None
+generator_down_blocks = None  # 0: the thesis's rule, as the teacher's
 lambda_adv = None
 lambda_r1 = None
 lambda_sty = None
@@ -71,7 +72,7 @@ overrides = dict(
     lambda_style_use_reference=lambda_style_use_reference,
     lambda_source_latent=lambda_source_latent,
     lambda_source_reference=lambda_source_reference,
-    teacher=teacher, candidate_every=candidate_every,
+    teacher=teacher, candidate_every=candidate_every, generator_down_blocks=generator_down_blocks,
 )  # fmt: skip
 settings = load_preset(preset, variant=variant, **overrides)
 

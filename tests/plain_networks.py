@@ -85,7 +85,7 @@ def high_pass(x, w_hpf):
 
 
 def generator(w, arch, x, s, masks=None):
-    downs = int(math.log2(arch.image_size)) - 4 + (1 if arch.w_hpf > 0 else 0)
+    downs = arch.down_blocks or int(math.log2(arch.image_size)) - 4 + (1 if arch.w_hpf > 0 else 0)
     h, seen = conv(w, "from_rgb", x, padding=1), {}
     for i in range(downs + 2):
         seen[h.shape[2]] = h if i < downs else None

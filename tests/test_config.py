@@ -1,5 +1,6 @@
 """Presets: strict reading, overrides, ranges."""
 
+import dataclasses
 import re
 
 import pytest
@@ -54,9 +55,26 @@ def test_override_by_name_and_none_keeps_the_preset():
     assert preset.study.alphas == (8,)
 
 
+@pytest.mark.parametrize("name, blocks", [("smoke", 1), ("mini", 2), ("afhq", 4), ("celeba_hq", 5)])
+def test_generator_depth_is_the_rule_s_unless_asked_for(name, blocks):
+    """log2(image_size) - 4, one more with the high-pass skip: the blocks of the thesis's Tables 4.1 and 4.2 at 256 px."""
+    preset, deeper = load_preset(name), load_preset(name, generator_down_blocks=blocks + 1)
+    for student in (False, True):
+        assert preset.architecture(2, alpha=8, student=student).generator_down_blocks == blocks
+        assert deeper.architecture(2, alpha=8, student=student).generator_down_blocks == blocks + 1
+
+
+def test_the_bottleneck_preset_s_two_teachers_differ_in_one_setting():
+    preset = load_preset("bottleneck")
+    narrow = load_preset("bottleneck", generator_down_blocks=2)
+    bottlenecks = [32 >> p.architecture(3, alpha=p.networks.teacher_alpha, student=False).generator_down_blocks for p in (preset, narrow)]
+    assert (preset.data.image_size, bottlenecks) == (32, [16, 8])
+    assert narrow == dataclasses.replace(preset, networks=dataclasses.replace(preset.networks, generator_down_blocks=2))
+    assert preset.training.style_warp == 0.0  # a code that is kept free of pose cannot take the source's place
+
+
 def test_setting_names_are_unique_over_sections():
     from kdlib.config import SECTIONS
-    import dataclasses
 
     names = [f.name for kind in SECTIONS.values() for f in dataclasses.fields(kind)]
     assert sorted(names) == sorted(SECTION_OF)
@@ -85,6 +103,10 @@ def test_names_come_as_a_list_or_as_one_string_of_a_command_line():
         ({"alphas": []}, "alphas"),
         ({"alphas": [8, 16, 8]}, "alphas.*once"),
         ({"w_hpf": 1.0}, "w_hpf = 1.0 with image_size = 32"),
+        ({"generator_down_blocks": 5}, "generator_down_blocks = 5 with image_size = 32: must be 1 to 4"),
+        ({"generator_down_blocks": -1}, "generator_down_blocks = -1"),
+        ({"generator_down_blocks": 1.5}, "generator_down_blocks = 1.5: must be int"),
+        ({"generator_down_blocks": 3, "w_hpf": 1.0, "image_size": 256}, "since the high-pass skip needs one smaller than 32x32"),
         ({"selection": "best"}, "selection = 'best'"),
         ({"source": "folder", "feature_networks": "squeezenet"}, "data_root"),
         ({"source": "folder", "data_root": "x", "feature_networks": ["squeezenet", "factor_network"]}, "knows Critters only"),

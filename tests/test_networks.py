@@ -53,6 +53,9 @@ ARCHITECTURES = [
     Architecture(32, 2, 7, True, 0, 16),  # cap below the first width
     Architecture(256, 2, 5, False, 1.0, 2),
     Architecture(256, 2, 5, True, 2.0, 2),
+    Architecture(32, 2, 6, False, 0, 3, down_blocks=2),
+    Architecture(64, 2, 6, True, 0, 3, down_blocks=5),  # a bottleneck of 2x2
+    Architecture(256, 2, 5, False, 1.0, 2, down_blocks=6),
 ]
 
 
@@ -156,6 +159,31 @@ def test_bottleneck_resolution(size, w_hpf, bottleneck):
     arch = Architecture(size, 2, 2, w_hpf=w_hpf, base_width=1)
     assert size >> arch.generator_down_blocks == bottleneck
     assert size >> arch.encoder_down_blocks == 4
+
+
+@pytest.mark.parametrize("student", [False, True])
+@pytest.mark.parametrize("size, down_blocks, bottleneck", [(32, None, 16), (32, 1, 16), (32, 2, 8), (32, 4, 2), (64, 3, 8), (64, 1, 32)])
+def test_down_blocks_decide_the_bottleneck_and_nothing_else(size, down_blocks, bottleneck, student):
+    """Widths 2, 4, 8, ... up to the cap of 6, so the bottleneck has min(2 * 2^blocks, 6) channels."""
+    built = build_networks(6, 2, student, image_size=size, base_width=2, down_blocks=down_blocks, seed=0)
+    ruled = build_networks(6, 2, student, image_size=size, base_width=2, seed=0)
+    x = noise(2, 3, size, size).float()
+    with torch.no_grad():
+        content = built.generator.content(x)
+        assert content.features.shape == (2, min(2 * size // bottleneck, 6), bottleneck, bottleneck)
+        assert built.generator.render(content, torch.zeros(2, 64)).shape == x.shape
+    for name in ("style_encoder", "mapping_network", "discriminator", "style_discriminator"):
+        shapes = [{k: v.shape for k, v in getattr(nets, name).state_dict().items()} for nets in (built, ruled)]
+        assert shapes[0] == shapes[1]
+
+
+def test_the_narrowest_bottleneck_is_the_last_that_can_be_normalised():
+    """One picture of one pixel has no variance: PyTorch's instance norm refuses it, and so does the architecture."""
+    with pytest.raises(ValueError, match="more than 1 spatial element"):
+        nn.InstanceNorm2d(2)(torch.zeros(1, 2, 1, 1))
+    Architecture(32, down_blocks=4)
+    with pytest.raises(InputError, match="generator_down_blocks = 5 with image_size = 32: must be 1 to 4, for a bottleneck of 16x16 to 2x2;"):
+        Architecture(32, down_blocks=5)
 
 
 @pytest.mark.parametrize("alpha, widths", [(512, [64, 128, 256, 512, 512]), (96, [64, 96, 96, 96, 96]), (16, [16] * 5)])
@@ -277,6 +305,10 @@ def test_averaged_copy_is_frozen_and_separate():
         ({"base_width": -1}, "base_width = -1"),
         ({"style_dim": 0}, "style_dim = 0"),
         ({"w_hpf": -1.0}, "w_hpf = -1"),
+        ({"down_blocks": 0}, "generator_down_blocks = 0 with image_size = 256: must be 1 to 7, for a bottleneck of 128x128 to 2x2"),
+        ({"down_blocks": -1}, "generator_down_blocks = -1"),
+        ({"down_blocks": 8}, "generator_down_blocks = 8"),
+        ({"down_blocks": 3, "w_hpf": 1.0}, "must be 4 to 7, .* 16x16 to 2x2, since the high-pass skip needs one smaller than 32x32"),
     ],
 )
 def test_impossible_architectures_are_refused(settings, message):

@@ -64,7 +64,7 @@ def test_what_no_notebook_takes_is_refused(name):
 
 
 def test_settings_of_every_training_can_be_overridden():
-    training = ("seed", "lambda_ds", "precision", "teacher", "landmarks", "data_root", "device", "candidate_every")
+    training = ("seed", "generator_down_blocks", "lambda_ds", "precision", "teacher", "landmarks", "data_root", "device", "candidate_every")
     check_taken(dict.fromkeys([*training, "selection", "alphas"]))
 
 

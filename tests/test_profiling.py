@@ -111,10 +111,12 @@ def generator_macs(widths, size, separable, before, style_dim=64):
     return total + size**2 * widths[0] * 3
 
 
-@pytest.mark.parametrize("size, alpha, base", [(256, 512, 64), (256, 128, 64), (64, 24, 8), (32, 10, 16)])
+@pytest.mark.parametrize(
+    "size, alpha, base, blocks", [(256, 512, 64, None), (256, 128, 64, None), (64, 24, 8, None), (32, 10, 16, None), (32, 64, 16, 2)]
+)
 @pytest.mark.parametrize("student", [False, True])
-def test_generator_macs_have_a_closed_form(size, alpha, base, student):
-    arch = Architecture(size, 2, alpha, student, base_width=base)
+def test_generator_macs_have_a_closed_form(size, alpha, base, blocks, student):
+    arch = Architecture(size, 2, alpha, student, base_width=base, down_blocks=blocks)
     widths = arch.widths(arch.generator_down_blocks)
     for before in (False, True):
         counted = network_costs(arch, ["G"], conv_before_upsampling=before).loc["G", "macs"]
@@ -123,7 +125,8 @@ def test_generator_macs_have_a_closed_form(size, alpha, base, student):
 
 @pytest.mark.parametrize("network", KINDS)
 @pytest.mark.parametrize(
-    "arch", [SMALL, Architecture(64, 3, 24, True, base_width=8), Architecture(256, 2, 8, True, w_hpf=1), Architecture(32, 5, 3, True)], ids=str
+    "arch", [SMALL, Architecture(64, 3, 24, True, base_width=8), Architecture(256, 2, 8, True, w_hpf=1), Architecture(32, 5, 3, True),
+             Architecture(32, 3, 24, base_width=8, down_blocks=3)], ids=str  # fmt: skip
 )
 def test_stages_hold_every_parameter_once_and_norms_explain_the_difference(network, arch):
     table = stage_costs(arch, [network])

@@ -382,3 +382,10 @@ def test_package_exports_without_waiting_for_torch():
         assert getattr(kdlib, name) is getattr(importlib.import_module(f"kdlib.{module}"), name)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = kdlib.nothing
+
+
+def test_a_generator_of_another_depth_is_not_saved_in_a_format_that_cannot_say_so(tmp_path):
+    deeper = build_networks(8, 2, image_size=32, base_width=8, down_blocks=2)
+    with pytest.raises(InputError, match="generator_down_blocks = 2 is not StarGAN-v2's rule"):
+        save_released(tmp_path / "deeper.ckpt", deeper)
+    assert not (tmp_path / "deeper.ckpt").exists()

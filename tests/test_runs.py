@@ -83,6 +83,40 @@ def test_expected_counts_are_no_part_of_what_a_run_is(folder):
         assert bool(runs.differing_settings(run, asked)) is binding
 
 
+def test_a_folder_from_before_a_setting_was_added_reads_as_its_default(folder):
+    """settings.json as it was written when every generator had the depth of the thesis's rule."""
+    run = finished_run(folder / "runs" / "smoke" / "alpha8")
+    now = run.settings()
+    old = run.json("settings.json")
+    del old["preset"]["networks"]["generator_down_blocks"]
+    run.write_json("settings.json", old)
+    assert run.settings() == now and run.settings().preset.networks.generator_down_blocks == 0
+    assert open_run(run.path, now) == run
+    assert run.load_networks().arch.generator_down_blocks == 1  # log2(32) - 4
+
+
+def test_another_bottleneck_is_another_run_and_its_weights_load(folder):
+    asked = RunSettings(load_preset("smoke", generator_down_blocks=2), TEACHER, 8, False, ("cat", "dog", "fox"), "pictures")
+    run = open_run(folder / "runs" / "smoke" / "teacher-8x8", asked)
+    nets = asked.build(seed=3)
+    save_weights(run.weights, {n: getattr(nets, n) for n in nets.TRANSLATING}, {})
+    loaded = run.load_networks()
+    assert loaded.arch == asked.preset.architecture(3, alpha=8, student=False)
+    x, s = torch.rand(1, 3, 32, 32), torch.rand(1, 64)
+    with torch.no_grad():
+        assert loaded.generator.content(x).features.shape[2:] == (8, 8)
+        assert torch.equal(loaded.generator(x, s), nets.generator.eval()(x, s))
+    with pytest.raises(InputError, match="networks.generator_down_blocks: 2 in the run folder, 0 asked for"):
+        open_run(run.path, dataclasses.replace(asked, preset=load_preset("smoke")))
+
+
+def test_a_depth_that_cannot_be_built_leaves_no_folder(folder, monkeypatch, capsys):
+    monkeypatch.setenv("KDLIB_DATA", str(folder / "data"))
+    assert main(["train", "--preset", "smoke", "-p", "generator_down_blocks", "5"]) == 2
+    assert "must be 1 to 4" in capsys.readouterr().err
+    assert not (folder / "runs").exists() and not (folder / "data").exists()
+
+
 def test_weights_load_into_the_networks_they_came_from(folder):
     run = finished_run(folder / "runs" / "smoke" / "alpha8")
     nets, expected = run.load_networks(), run.settings().build(seed=8)
