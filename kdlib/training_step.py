@@ -62,6 +62,7 @@ class _Iteration:
     learner: Learner
     batch: Batch
     warp_rng: np.random.Generator
+    noise_rng: np.random.Generator
     autocast: Callable[[], torch.autocast]
     seen: dict[str, Tensor] = field(default_factory=dict)
 
@@ -77,6 +78,15 @@ class _Iteration:
             maps = draw_warps(len(x) * workers.count, self.warp_rng, warp)  # for the whole batch, to use one's own
             x = affine_warp(x, maps[workers.part(len(maps))], warp.padding)
         return encoder(x, y)
+
+    def hindered(self, picture: Tensor) -> Tensor:
+        """The picture that a cycle goes back from, with noise where the preset asks for it: a faint hidden message is drowned."""
+        deviation, workers = self.learner.training.cycle_noise, self.learner.workers
+        if deviation == 0:
+            return picture
+        shape = (len(picture) * workers.count, *picture.shape[1:])  # for the whole batch, to use one's own
+        noise = self.noise_rng.standard_normal(shape, dtype=np.float32)[workers.part(shape[0])]
+        return picture + deviation * torch.from_numpy(noise).to(picture)
 
     def update(self, name: str, terms: dict[str, tuple[float, Tensor]], networks: Iterable[str]) -> None:
         """One backward pass of the weighted sum of ``terms`` and one optimiser step of each of ``networks``.
@@ -127,7 +137,7 @@ def _translation_update(it: _Iteration, name: str, drawn: _Drawn, second: Callab
         if w.lambda_cyc > 0:
             with torch.set_grad_enabled("style_encoder" in networks):
                 s_source = it.encode(nets.style_encoder, b.x, b.y)
-            terms["cyc"] = (w.lambda_cyc, cycle_loss(nets.generator(fake, s_source, nets.masks(fake)), b.x))
+            terms["cyc"] = (w.lambda_cyc, cycle_loss(nets.generator(it.hindered(fake), s_source, nets.masks(fake)), b.x))
     if terms:
         it.update(name, terms, networks)
 
@@ -246,7 +256,7 @@ def _imitation_update(it: _Iteration, name: str, drawn: _Drawn, guide: _Guide, s
         if guide.w_use > 0:
             terms["use"] = (guide.w_use, style_reconstruction_loss(it.encode(nets.style_encoder, fake, b.y_ref), guide.style))
         if guide.w_source > 0:
-            terms["source"] = (guide.w_source, cycle_loss(nets.generator(fake, s_source, nets.masks(fake)), b.x))
+            terms["source"] = (guide.w_source, cycle_loss(nets.generator(it.hindered(fake), s_source, nets.masks(fake)), b.x))
     it.update(name, terms, ["generator", "style_encoder"])
 
 
@@ -282,6 +292,7 @@ def train_iteration(learner: Learner, batch: Batch) -> Losses:
         learner,
         batch,
         step_rng(learner.training.seed, learner.step, "style warp"),
+        step_rng(learner.training.seed, learner.step, "cycle noise"),
         lambda: torch.autocast(device_type, torch.bfloat16, enabled=low_precision),
     )
     stargan_step(it)

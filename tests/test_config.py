@@ -41,7 +41,7 @@ def test_the_presets_at_256_px_are_the_thesis_settings(name, lambda_ds, w_hpf, t
     weights = vars(preset.losses)
     assert weights.pop("lambda_style_l1_target") == weights.pop("lambda_style_l1_source") == 0.0
     assert weights.pop("lambda_ds") == lambda_ds and set(weights.values()) == {1.0}
-    assert t.distillation_real == "teacher"
+    assert (t.distillation_real, t.cycle_noise, t.r1_every) == ("teacher", 0.0, 1)
     assert preset.study.alphas == (64, 96, 128, 160)
     assert t.student_iterations // preset.logging.candidate_every == 10 and e.selection == "best_candidate"
     assert (e.outputs_per_source, e.sources_per_domain, e.evaluation_seeds, e.lpips) == (10, 0, 10, True)

@@ -3,12 +3,13 @@
 import copy
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 from plain_step import PlainStep
 
 from kdlib.config import LossWeights, TrainingSettings
-from kdlib.data import Batch
+from kdlib.data import Batch, step_rng
 from kdlib.learner import diversity_weight, make_learner
 from kdlib.networks import Networks, build_networks
 from kdlib.training_step import NonFiniteLoss, train_iteration
@@ -139,6 +140,21 @@ def test_the_discriminator_can_be_shown_real_pictures_in_place_of_the_teachers()
         assert losses[f"KD/D/{name}/real"] == pytest.approx(float(torch.nn.functional.softplus(-logits).mean()), rel=1e-4), name
     changed = {name for name in losses if losses[name] != pytest.approx(by_teacher[name], rel=1e-4)}
     assert changed and all(name.startswith("KD/D/") and name.endswith(("real", "r1")) for name in changed)
+
+
+def test_a_cycle_goes_back_from_a_noisy_picture_where_that_is_asked_for():
+    nets, batch = student(), make_batch()
+    noisy = dataclasses.replace(TRAINING, cycle_noise=20.0)  # so much, since the outputs of untrained networks hardly depend on their pictures
+    learner = make_learner(student(), noisy, LossWeights(), 10)
+    learner.step = STEP
+    losses = train_iteration(learner, batch).read()
+    with torch.no_grad():  # before any update of G: the first cycle of the iteration
+        fake = nets.generator(batch.x, nets.mapping_network(batch.z, batch.y_ref))
+        noise = torch.from_numpy(step_rng(TRAINING.seed, STEP, "cycle noise").standard_normal(tuple(fake.shape), dtype=np.float32))
+        back = nets.generator(fake + 20.0 * noise, nets.style_encoder(batch.x, batch.y))
+        expected, plain = ((picture - batch.x).abs().mean().item() for picture in (back, nets.generator(fake, nets.style_encoder(batch.x, batch.y))))
+    assert losses["G/latent/cyc"] == pytest.approx(expected, rel=1e-4)
+    assert expected != pytest.approx(plain, rel=1e-3)
 
 
 def test_non_finite_loss_names_step_and_loss():
