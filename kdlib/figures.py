@@ -8,8 +8,9 @@ from plotly.subplots import make_subplots
 from kdlib.critters import CONTENT_FACTORS
 from kdlib.plotting import DASHES, NEUTRAL, PALETTE, SYMBOLS
 from kdlib.headlines import Headline, name_of
-from kdlib.results import GUIDES, label, score
-from kdlib.runs import STUDENT, Run
+from kdlib.results import GUIDES
+from kdlib.runs import Run
+from kdlib.seeds import StudyResults
 
 LOSS_PANELS = (
     ("image discriminator", ("D/", "KD/D/"), ("real", "fake")),
@@ -126,38 +127,44 @@ def pair_figure(metrics: dict[str, Any], name: str, title: str) -> go.Figure:
     return figure
 
 
-def tradeoff_figure(rows: list[dict[str, Any]], headline: Headline) -> go.Figure:
-    """Parameters against a score: teacher, students with and without distillation; latent- and reference-guided panels."""
-    name = headline.key
+def tradeoff_figure(results: StudyResults, headline: Headline) -> go.Figure:
+    """Parameters against a score: teacher, students with and without distillation; latent- and reference-guided panels.
+
+    A point is the mean over seeds, its bar their deviation.
+    """
     figure = make_subplots(1, 2, subplot_titles=("latent-guided", "reference-guided"), shared_yaxes=True)
-    kinds = (
-        ("teacher", lambda r: r["role"] != STUDENT),
-        ("student", lambda r: r["role"] == STUDENT and not r["distilled"]),
-        ("student, distilled", lambda r: r["role"] == STUDENT and r["distilled"]),
-    )
+    kinds = {
+        "teacher": [group for group in results.grid if not group.is_student],
+        "student": [group for group in results.grid if group.is_student and not group["distilled"]],
+        "student, distilled": [group for group in results.grid if group["distilled"]],
+    }
     for column, guide in enumerate(("latent", "reference"), 1):
-        for i, (kind, belongs) in enumerate(kinds):
-            chosen = sorted((r for r in rows if belongs(r) and score(r, guide, name) is not None), key=lambda r: r["parameters"])
+        for i, (kind, groups) in enumerate(kinds.items()):
+            found = [(group, spread) for group in groups if (spread := group.score(guide, headline.key)) is not None]
             figure.add_scatter(
-                x=[r["parameters"] for r in chosen], y=[score(r, guide, name) for r in chosen], name=kind, legendgroup=kind,
-                mode="markers+lines" if len(chosen) > 1 else "markers", showlegend=column == 1, text=[label(r) for r in chosen],
+                x=[group["parameters"] for group, _ in found], y=[spread.mean for _, spread in found], name=kind, legendgroup=kind,
+                mode="markers+lines" if len(found) > 1 else "markers", showlegend=column == 1,
+                text=[f"{group.label}: {spread.text(headline.digits)}" for group, spread in found],
+                error_y={"type": "data", "array": [spread.deviation for _, spread in found], "thickness": 1.5},
                 marker={"color": PALETTE[i], "symbol": SYMBOLS[i], "size": 11}, line={"color": PALETTE[i], "dash": DASHES[i]},
-                hovertemplate="%{text}: %{y:.3f}, %{x:,} weights<extra></extra>", row=1, col=column,
+                hovertemplate="%{text}, %{x:,} weights<extra></extra>", row=1, col=column,
             )  # fmt: skip
-    sizes = sorted({r["parameters"] for r in rows if r.get("parameters")})
+    sizes = sorted({group["parameters"] for group in results.grid})
     ticks = [f"{n / 1e6:.2f} M" if n >= 1e6 else f"{n / 1e3:.0f} k" for n in sizes]
     figure.update_xaxes(title_text="weights", type="log", tickvals=sizes, ticktext=ticks)
     figure.update_layout(title=headline.heading, height=430, margin_b=110, legend={"y": -0.28, "yanchor": "top"})
     return figure
 
 
-def score_figure(rows: list[dict[str, Any]], names: dict[str, str], guide: str = "reference") -> go.Figure:
-    """Bars of several scores (key -> heading) for every row."""
+def score_figure(results: StudyResults, names: dict[str, str], guide: str = "reference") -> go.Figure:
+    """Bars of several scores (key -> heading) for teacher and students, with their deviation over seeds."""
     figure = go.Figure()
-    for i, row in enumerate(rows):
+    for i, group in enumerate(results.grid):
+        spreads = [group.score(guide, name) for name in names]
         figure.add_bar(
-            x=list(names.values()), y=[score(row, guide, name) for name in names], name=label(row),
-            marker={"color": PALETTE[i % len(PALETTE)], "pattern": {"shape": "/" if row["distilled"] else ""}},
+            x=list(names.values()), y=[spread and spread.mean for spread in spreads], name=group.label,
+            error_y={"type": "data", "array": [spread and spread.deviation for spread in spreads], "thickness": 1},
+            marker={"color": PALETTE[i % len(PALETTE)], "pattern": {"shape": "/" if group["distilled"] else ""}},
         )  # fmt: skip
     legend = {"y": -0.3, "yanchor": "top"}  # at the foot: on a narrow page it would cover the bars
     figure.update_layout(title=f"Factor scores, {guide}-guided", barmode="group", height=460, margin_b=150, legend=legend)

@@ -8,7 +8,7 @@ from kdlib.config import preset_names
 from kdlib.errors import InputError
 from kdlib.files import write_atomically, write_text
 from kdlib.paths import REPOSITORY, reference_folder, shown
-from kdlib.results import as_markdown, result_rows
+from kdlib.results import result_rows
 from kdlib.runs import Run, list_runs
 
 KEPT = ("settings.json", "environment.json", "finished.json", "metrics.json", "log.jsonl", "timing.jsonl")
@@ -68,11 +68,13 @@ def _portable_notebook(source: Path, target: Path) -> str:
 
 def write_readme_table() -> str:
     """Put the table of the runs kept in git between README.md's markers; returns what was done."""
+    from kdlib.study_tables import by_preset
+
     path = REPOSITORY / "README.md"
     text = path.read_text(encoding="utf-8")
     if BEGIN not in text or END not in text:
         raise InputError(f"README.md: has no {BEGIN} ... {END} markers to put the table between")
     before, after = text.split(BEGIN)[0], text.split(END)[1]
     rows = result_rows(list_runs(reference_folder()))
-    write_text(path, f"{before}{BEGIN}\n\n{as_markdown(rows)}\n\n{END}{after}")
+    write_text(path, f"{before}{BEGIN}\n\n{by_preset(rows)}\n\n{END}{after}")
     return f"README.md: {len(rows)} rows"

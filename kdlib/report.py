@@ -7,21 +7,30 @@ import json
 from pathlib import Path
 from typing import Any
 
-from kdlib import cost_report
+from kdlib import ablation_report, claims_report, cost_report, explorer, study_report
 from kdlib.factor_network import REPORT
 from kdlib.files import write_text
-from kdlib.paths import REPOSITORY, reference_folder, runs_folder
 from kdlib.headlines import FACTORS, Headline, distances, headlines
-from kdlib.results import GUIDES, as_markdown, distillation_pairs, label, markdown_table, ratio, result_rows, rows_of_preset, score
+from kdlib.paths import REPOSITORY, reference_folder
+from kdlib.results import GUIDES, as_markdown, evaluated_rows, kept_rows, label, markdown_table, own_rows, ratio, rows_of_preset, score
 from kdlib.runs import STUDENT, list_runs
+from kdlib.seeds import Group, StudyResults, seeds_text
+from kdlib.study_tables import WIDEST, side_by_side
 
 GENERATED = REPOSITORY / "book" / "_generated"
 
 
 def write_fragments(preset: str, folder: Path = GENERATED) -> None:
-    """Write findings.md, results.md, model_card.md and the cost page's cost_*.md; files that would not change are left alone."""
-    fragments = {"findings": findings(preset), "results": results(preset), "model_card": model_card()}
+    """Write the fragments of every page that has any; files that would not change are left alone.
+
+    findings.md, results.md and model_card.md, the cost page's cost_*.md, those of the reference study, study_*.md and ablation_*.md,
+    and explorer.md.
+    """
+    study = study_report.load_study()
+    fragments = {"findings": findings(preset), "results": results(preset), "model_card": model_card(), "explorer": explorer.fragment(study)}
     fragments |= {f"cost_{name}": text for name, text in cost_report.fragments().items()}
+    fragments |= {f"study_{name}": text for name, text in study_report.fragments(study).items()}
+    fragments |= {f"ablation_{name}": text for name, text in ablation_report.fragments(ablation_report.ablation_study()).items()}
     for name, text in fragments.items():
         path = folder / f"{name}.md"
         if not path.is_file() or path.read_text(encoding="utf-8") != text:
@@ -43,20 +52,26 @@ def findings(preset: str) -> str:
     rows = rows_of_preset(preset)
     if not rows:
         return f"No run of preset `{preset}` has been evaluated yet: `python -m kdlib study --preset {preset}` makes them.\n"
+    found = StudyResults.of(rows)
     teachers, students = [r for r in rows if r["role"] != STUDENT], [r for r in rows if r["role"] == STUDENT]
-    parts = [f"From the runs of preset `{preset}` ({_iterations(teachers, students)}):"]
+    parts = [f"From the runs of preset `{preset}` ({_iterations(teachers, students)}, {_seeds(found)}):"]
     parts += [_teacher_sentence(t) for t in teachers]
     few, many = _most(students), _most(teachers[:1])
     if few and many and few < many:
         parts.append(f"**The students** had {few:,} iterations, the teacher {many:,}: what they do not do yet is not what they cannot learn.")
-    parts += [_student_sentence(rows, s) for s in students if s["distilled"]]
-    parts += _distillation_sentences(rows)
-    return "\n\n".join([*parts, as_markdown(rows, ("parameters", "MACs", "FID", "Frechet", "LPIPS", "domain", "content", "style followed")), ""])
+    parts += [_student_sentence(rows, group) for group in found.grid if group["distilled"]]
+    parts += _distillation_sentences(found)
+    return "\n\n".join([*parts, side_by_side(rows, ("parameters", "MACs", "FID", "Frechet", "LPIPS", "domain", "content", "style followed")), ""])
 
 
 def _iterations(teachers: list[dict[str, Any]], students: list[dict[str, Any]]) -> str:
     named = [("teacher", teachers), ("students", students)]
-    return ", ".join(f"{name} {_most(rows):,} iterations" if _most(rows) else f"{name} released" for name, rows in named if rows) + ", one seed"
+    return ", ".join(f"{name} {_most(rows):,} iterations" if _most(rows) else f"{name} released" for name, rows in named if rows)
+
+
+def _seeds(found: StudyResults) -> str:
+    counts = sorted({len(group.rows) for group in found.grid})
+    return seeds_text(counts[0]) if counts in ([], [1]) else f"up to {seeds_text(counts[-1])}, of which ± is the deviation"
 
 
 def _most(rows: list[dict[str, Any]]) -> int:
@@ -76,49 +91,78 @@ def _teacher_sentence(row: dict[str, Any]) -> str:
     return text
 
 
-def _student_sentence(rows: list[dict[str, Any]], row: dict[str, Any]) -> str:
-    fewer, cheaper = ratio(rows, row, "parameters"), ratio(rows, row, "macs")
-    text = f"**α = {row['alpha']}, distilled**: {fewer} fewer weights, {cheaper} fewer MACs than the teacher"
-    if row.get("reference_content_correlation") is not None:
-        text += (
-            f"; {_percent(row['reference_domain_accuracy'])} of the asked species, pose kept at {row['reference_content_correlation']:.2f}, "
-            f"colours followed at {row['reference_style_correlation']:.2f}"
-        )
+def _student_sentence(rows: list[dict[str, Any]], group: Group) -> str:
+    fewer, cheaper = ratio(rows, group.rows[0], "parameters"), ratio(rows, group.rows[0], "macs")
+    text = f"**α = {group['alpha']}, distilled**: {fewer} fewer weights, {cheaper} fewer MACs than the teacher"
+    species, content, style = (group.score("reference", f"{name}") for name in ("domain_accuracy", "content_correlation", "style_correlation"))
+    if content is not None:
+        text += f"; {_percent(species.mean)} of the asked species, pose kept at {content.text(2)}, colours followed at {style.text(2)}"
     return text + "."
 
 
-def _distillation_sentences(rows: list[dict[str, Any]]) -> list[str]:
+def _distillation_sentences(found: StudyResults) -> list[str]:
     sentences = []
-    for alone, distilled in distillation_pairs(rows):
+    told = {"content_correlation": "pose kept", "style_correlation": "colours followed"}
+    for alpha in found.alphas:
+        pair = [found.student(alpha, kind) for kind in (False, True)]
+        if None in pair or pair[0]["iterations"] != pair[1]["iterations"]:
+            continue
         clauses = []
-        told = {"content_correlation": "pose kept", "style_correlation": "colours followed"}
-        for headline in (*distances((alone, distilled), "frechet"), *(h for h in FACTORS if h.key in told)):
-            pair = [score(r, "reference", headline.key) for r in (alone, distilled)]
-            if None not in pair:
-                clauses.append(f"{told.get(headline.key, headline.heading)} {_change(*pair, headline.lower_is_better)}")
+        for headline in (*distances((r for group in pair for r in group.rows), "frechet"), *(h for h in FACTORS if h.key in told)):
+            scores = [group.score("reference", headline.key) for group in pair]
+            if None not in scores:
+                clauses.append(f"{told.get(headline.key, headline.heading)} {_change(*(s.mean for s in scores), headline.lower_is_better)}")
         if clauses:
-            sentences.append(f"**Distillation at {label(alone)}**, against the same network trained alone: {', '.join(clauses)}, reference-guided.")
+            counted = seeds_text(min(len(group.rows) for group in pair))
+            opening = f"**Distillation at α = {alpha}**, against the same network trained alone ({counted})"
+            sentences.append(f"{opening}: {', '.join(clauses)}, reference-guided.")
     return sentences
 
 
 def results(preset: str) -> str:
     """The table of every finished run of ``preset`` and of the runs kept in git, then the reader's own against those."""
-    own = [r for r in result_rows(list_runs(runs_folder() / preset)) if "parameters" in r]
-    kept = [r for r in result_rows(list_runs(reference_folder())) if "parameters" in r]
+    own, kept = own_rows(preset), evaluated_rows(list_runs(reference_folder()))
     shown = rows_of_preset(preset)  # the reader's own, and the shipped teacher that they were distilled from
-    parts = [f"## Preset `{preset}`, as run here", as_markdown(shown)] if own else []
+    parts = [f"## Preset `{preset}`, as run here", side_by_side(shown)] if own else []
     for name in sorted({r["preset"] for r in kept}):
-        parts += [f"## Kept in git: preset `{name}`", as_markdown([r for r in kept if r["preset"] == name])]
-    twins = [(theirs, mine) for mine in own for theirs in kept if _same_run(theirs, mine)]
-    if twins:
-        heads = ["*kept → here*", *(label(mine) for _, mine in twins)]
-        lines = [[headline.heading, *(_twin_scores(pair, headline) for pair in twins)] for headline in headlines([*own, *kept])]
-        parts += ["## Did it reproduce?", "Runs made here beside those kept in git, latent- / reference-guided:", markdown_table(heads, lines)]
+        rows = kept_rows(name)
+        linked = name == study_report.REFERENCE
+        text = f"{len(rows)} runs, on a page of their own: {{doc}}`/book/reference_study`." if linked else side_by_side(rows)
+        parts += [f"## Kept in git: preset `{name}`", text]
+    if reproduced := reproduction(preset, own):
+        parts += ["## Did it reproduce?", reproduced]
     return "\n\n".join([*parts, ""]) if parts else f"No run has been evaluated yet: `python -m kdlib study --preset {preset}`.\n"
 
 
+def reproduction(preset: str, own: list[dict[str, Any]]) -> str:
+    """The reader's runs beside those kept in git: scores of runs of one recipe and seed, then claims; nothing where there is no pair."""
+    kept, reference = kept_rows(preset), study_report.load_study()
+    parts = []
+    twins = [(theirs, mine) for mine in own for theirs in kept if _same_run(theirs, mine)]
+    if twins:
+        parts += ["Runs made here beside those kept in git, latent- / reference-guided:", _twins_table(twins)]
+    main = reference.preset.study.main if preset == study_report.REFERENCE else 0
+    mine, theirs = (StudyResults.of(rows, main) for rows in (rows_of_preset(preset), kept))
+    table = claims_report.reproduction_table(mine, theirs, reference.results, (preset, study_report.REFERENCE))
+    if own and table[1]:
+        said = claims_report.reproduction_sentence(mine, theirs)
+        parts += [" ".join(filter(None, ["**Claims.**", said, claims_report.YARDSTICK])), claims_report.in_page(table)]
+    return "\n\n".join(parts)
+
+
+def _twins_table(twins: list[tuple[dict[str, Any], dict[str, Any]]]) -> str:
+    """A column a run and a line a score; of more runs than a page is wide, the other way round, with fewer scores."""
+    shown = headlines([row for pair in twins for row in pair])
+    if len(twins) <= WIDEST:
+        lines = [[headline.heading, *(_twin_scores(pair, headline) for pair in twins)] for headline in shown]
+        return markdown_table(["*kept → here*", *(label(mine) for _, mine in twins)], lines)
+    shown = [h for h in shown if h.heading.startswith(("FID", "Frechet", "domain", "content", "style followed"))]
+    lines = [[label(pair[1]), *(_twin_scores(pair, headline) for headline in shown)] for pair in twins]
+    return markdown_table(["*kept → here*", *(h.heading for h in shown)], lines)
+
+
 def _same_run(a: dict[str, Any], b: dict[str, Any]) -> bool:
-    return all(a[key] == b[key] for key in ("preset", "run", "iterations"))
+    return a["recipe"] is not None and all(a[key] == b[key] for key in ("preset", "recipe", "seed", "protocol"))
 
 
 def _twin_scores(pair: tuple[dict[str, Any], dict[str, Any]], headline: Headline) -> str:
@@ -128,7 +172,7 @@ def _twin_scores(pair: tuple[dict[str, Any], dict[str, Any]], headline: Headline
 
 def model_card() -> str:
     """Scores of the shipped weights: teachers kept in git, and the factor network's report."""
-    rows = [r for r in result_rows(list_runs(reference_folder())) if r["role"] != STUDENT and "parameters" in r]
+    rows = [r for r in evaluated_rows(list_runs(reference_folder())) if r["role"] != STUDENT]
     report = json.loads(REPORT.read_text(encoding="utf-8"))
     heads = ["factor network", *(f"{size} px" for size in report["accuracy"])]
     lines = [["species accuracy", *(f"{a['species_accuracy']:.4f}" for a in report["accuracy"].values())]]

@@ -1,6 +1,6 @@
 """The results table: one row a finished run, read from its folder and nowhere else."""
 
-import functools
+import hashlib
 import json
 import sys
 from collections.abc import Iterable, Sequence
@@ -11,13 +11,17 @@ from kdlib import selection
 from kdlib.errors import InputError
 from kdlib.headlines import Headline, headlines
 from kdlib.paths import reference_folder, runs_folder
-from kdlib.runs import STUDENT, Run, list_runs, run_name
+from kdlib.runs import STUDENT, Run, RunSettings, binding, list_runs, run_name
 
 GUIDES = ("latent", "reference")
 
 
 def result_rows(runs: Iterable[Run] | None = None) -> list[dict[str, Any]]:
-    """A flat row for every finished run: what it is, what it costs, every mean score as ``latent_*`` and ``reference_*``."""
+    """A flat row for every finished run: what it is, what it costs, every mean score as ``latent_*`` and ``reference_*``.
+
+    Besides, where it was evaluated: ``real_*``, what validation pictures themselves score. Runs of one ``recipe`` differ in their
+    seed only; scores are to be compared only where their ``protocol`` is the same.
+    """
     rows = []
     for run in runs if runs is not None else list_runs():
         if not run.finished:
@@ -47,18 +51,38 @@ def result_rows(runs: Iterable[Run] | None = None) -> list[dict[str, Any]]:
             "seconds_per_iteration": finished["seconds_per_iteration"],
             "machine": _machine(starts[-1]),
             "commit": starts[-1].get("commit"),
+            "recipe": None if run.imported else recipe(settings),
         }
         if (run.path / "metrics.json").is_file():
             metrics = run.json("metrics.json")
             row |= metrics["cost"]
             row["selection"] = selection.evaluated(run, metrics)
+            row["protocol"] = _protocol(metrics["protocol"])
             row["feature_networks"] = {n["name"]: n["scores"] for n in metrics["protocol"]["feature_networks"]}
             row |= {f"{guide}_{k}": v for guide in GUIDES for k, v in metrics[guide]["mean"].items()}
             deviations = {guide: metrics[guide].get("deviation", {}).get("mean", {}) for guide in GUIDES}
             row |= {f"{guide}_{k}_deviation": v for guide in GUIDES for k, v in deviations[guide].items()}
+            row |= {f"real_{k}": v for k, v in metrics.get("real", {}).get("mean", {}).items()}
             row["reconstruction_l1"] = metrics["reconstruction"]["mean"]["reconstruction_l1"]
         rows.append(row)
     return rows
+
+
+def recipe(settings: RunSettings) -> str:
+    """Twelve hexadecimal digits for all that decides how a run ends but its seed and which of equal teachers' trainings taught it."""
+    decisive = binding(settings.as_dict())
+    decisive.pop("teacher_hash")
+    decisive["training"].pop("seed")
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _protocol(protocol: dict[str, Any]) -> str:
+    """'150 sources x 10 outputs, seed 777': what else than the model decides the scores, the pictures being in the recipe."""
+    if "source_counts" not in protocol:
+        return ""
+    first, count = protocol["seed"], protocol.get("seeds", 1)
+    seeds = f"seed {first}" if count == 1 else f"seeds {first} to {first + count - 1}"
+    return f"{sum(protocol['source_counts'].values())} sources x {protocol['outputs_per_source']} outputs, {seeds}"
 
 
 def _machine(environment: dict[str, Any]) -> str | None:
@@ -73,31 +97,48 @@ def rows_of_preset(preset: str) -> list[dict[str, Any]]:
     own = list_runs(runs_folder() / preset)
     names = {run.name for run in own if run.finished}
     shipped = [run for run in list_runs(reference_folder() / preset) if run.name not in names and run.weights.is_file()]
-    rows = [r for r in result_rows([*own, *shipped]) if "parameters" in r]
+    return evaluated_rows([*own, *shipped])
+
+
+def own_rows(preset: str) -> list[dict[str, Any]]:
+    """Result rows of the reader's own evaluated runs of a preset."""
+    return evaluated_rows(list_runs(runs_folder() / preset))
+
+
+def kept_rows(preset: str) -> list[dict[str, Any]]:
+    """Result rows of the evaluated runs of a preset that are kept in git, with their weights or without."""
+    return evaluated_rows(list_runs(reference_folder() / preset))
+
+
+def evaluated_rows(runs: Iterable[Run]) -> list[dict[str, Any]]:
+    """Result rows of those of the runs that are evaluated: teachers, students by width, variants; alone before distilled."""
     order = lambda r: (r["role"] == STUDENT, r["variant"], r["alpha"] if r["role"] == STUDENT else 0, r["distilled"], r["seed"] or 0)  # noqa: E731
-    return sorted(rows, key=order)
+    return sorted((r for r in result_rows(runs) if "parameters" in r), key=order)
+
+
+def title(row: dict[str, Any]) -> str:
+    """What a row's run is, whatever its folder is called: 'α = 48, distilled, without source'."""
+    text = f"α = {row['alpha']}{', distilled' if row['distilled'] else ''}" if row["role"] == STUDENT else "teacher"
+    return text + (f", {row['variant'].replace('_', ' ')}" if row["variant"] else "")
+
+
+def usual(row: dict[str, Any]) -> bool:
+    """Whether a row's run has the name that the study gives it, with its seed or without."""
+    kind = (row["role"], row["alpha"], row["distilled"], row["variant"])
+    return row["run"] in (run_name(*kind), run_name(*kind, row["seed"]))
 
 
 def label(row: dict[str, Any]) -> str:
     """How a row's run is called in tables and figures: what it is, and its folder's name where that is not the usual one."""
-    text = f"α = {row['alpha']}{', distilled' if row['distilled'] else ''}" if row["role"] == STUDENT else "teacher"
-    text += f", {row['variant'].replace('_', ' ')}" if row["variant"] else ""
-    name = functools.partial(run_name, row["role"], row["alpha"], row["distilled"], row["variant"])
-    if row["run"] == name(seed=row["seed"]) and row["role"] == STUDENT:
-        return f"{text}, seed {row['seed']}"
-    return text if row["run"] == name() else f"{text} ({row['run']})"
+    if not usual(row):
+        return f"{title(row)} ({row['run']})"
+    seed = row["role"] == STUDENT and row["run"] != run_name(row["role"], row["alpha"], row["distilled"], row["variant"])
+    return title(row) + (f", seed {row['seed']}" if seed else "")
 
 
 def made(row: dict[str, Any]) -> str:
     """Where a row's run was made."""
     return "released" if row["released"] else "kept in git" if row["kept_in_git"] else "here"
-
-
-def distillation_pairs(rows: list[dict[str, Any]]) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-    """(alone, distilled) for every two students that differ in nothing else that is in their rows: width, seed, iterations."""
-    students = [r for r in rows if r["role"] == STUDENT and not r["variant"]]
-    same = lambda a, b: all(a[key] == b[key] for key in ("preset", "alpha", "seed", "iterations"))  # noqa: E731
-    return [(a, b) for a in students if not a["distilled"] for b in students if b["distilled"] and same(a, b)]
 
 
 def score(row: dict[str, Any], guide: str, key: str) -> float | None:

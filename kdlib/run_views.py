@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 from IPython.display import HTML, Markdown, display
 
+from kdlib import claims_report
 from kdlib.config import Preset
 from kdlib.data import Dataset
 from kdlib.errors import InputError
@@ -14,9 +15,13 @@ from kdlib.grids import demonstration
 from kdlib.headlines import FACTORS, distances, headlines, name_of
 from kdlib.paths import shown
 from kdlib.plotting import image_grid
-from kdlib.results import GUIDES, distillation_pairs, label, made, rows_of_preset, score, table
+from kdlib.results import GUIDES, kept_rows, made, score, table
 from kdlib.runs import IMPORTED, STUDENT, Run, find_run
+from kdlib.seeds import StudyResults, groups, seeds_text
 from kdlib.session import check_fits, evaluated_networks, load_teacher, open_data
+from kdlib.study_figures import ablation_figure, effect_figure
+from kdlib.study_report import load_study, main_scores
+from kdlib.study_tables import WIDEST, overview
 
 
 def summary(run: Run) -> str:
@@ -134,6 +139,12 @@ def factor_views(metrics: dict[str, Any]) -> Markdown | None:
     return None
 
 
+def study_of(preset: Preset, rows: list[dict[str, Any]]) -> StudyResults:
+    """The rows in groups of seeds, with the preset's main width where there is a student of it."""
+    main = preset.study.main if any(row["alpha"] == preset.study.main for row in rows if row["role"] == STUDENT) else 0
+    return StudyResults.of(rows, main, preset.study.variants)
+
+
 def comparison_summary(preset: Preset, rows: list[dict[str, Any]]) -> str:
     """Markdown: which runs are compared."""
     counts = Counter(made(r) for r in rows)
@@ -142,37 +153,72 @@ def comparison_summary(preset: Preset, rows: list[dict[str, Any]]) -> str:
 
 
 def comparison_table(rows: list[dict[str, Any]]) -> Any:
-    """The results table."""
-    heads, lines = table(rows)
+    """The results table: a column a run, or, of more runs than a page is wide, a line a group of seeds."""
+    heads, lines = table(rows) if len(rows) <= WIDEST else overview(groups(rows), headlines(rows))
     return pd.DataFrame(lines, columns=heads).style.hide(axis="index")
 
 
-def tradeoff_views(rows: list[dict[str, Any]]) -> None:
+def tradeoff_views(results: StudyResults) -> None:
     """Size against quality, a figure a feature network: distances in two networks are two metrics."""
-    for headline in distances(rows, "frechet"):
-        display(tradeoff_figure(rows, headline))
+    for headline in distances(_rows(results), "frechet"):
+        display(tradeoff_figure(results, headline))
 
 
-def distillation_table(rows: list[dict[str, Any]]) -> Any:
-    """Alone → distilled, for every width and guide that has both."""
-    shown_scores = headlines(rows)
+def _rows(results: StudyResults) -> list[dict[str, Any]]:
+    return [row for group in results.groups for row in group.rows]
+
+
+def distillation_table(results: StudyResults) -> Any:
+    """Alone → distilled, means over seeds, for every width and guide that has both."""
+    shown_scores = headlines(_rows(results))
     columns: dict[str, list[str]] = {"": [f"{h.heading} ({'lower' if h.lower_is_better else 'higher'} is better)" for h in shown_scores]}
-    for alone, distilled in distillation_pairs(rows):
+    for alpha in results.alphas:
+        pair = [results.student(alpha, kind) for kind in (False, True)]
+        if None in pair or pair[0]["iterations"] != pair[1]["iterations"]:
+            continue
+        counted = seeds_text(min(len(group.rows) for group in pair))
         for guide in GUIDES:
-            pairs = [(score(alone, guide, h.key), score(distilled, guide, h.key)) for h in shown_scores]
-            columns[f"{label(alone)}, {guide}"] = [f"{a:.3f} → {b:.3f}" if None not in (a, b) else "" for a, b in pairs]
+            spreads = [[group.score(guide, h.key) for group in pair] for h in shown_scores]
+            columns[f"{pair[0].label}, {guide} ({counted})"] = [f"{a.mean:.3f} → {b.mean:.3f}" if a and b else "" for a, b in spreads]
     if len(columns) == 1:
         return Markdown("No width has both kinds of student yet.")
     frame = pd.DataFrame(columns)
     return frame[(frame.iloc[:, 1:] != "").any(axis=1)].style.hide(axis="index")
 
 
-def factor_comparison(rows: list[dict[str, Any]]) -> Any:
-    """Headline factor scores of every run as bars, where the data have factors."""
-    names = {h.key: h.heading for h in FACTORS if any(score(r, "reference", h.key) is not None for r in rows)}
+def effect_view(results: StudyResults) -> Any:
+    """Distilled minus alone as a figure; nothing where no width has both kinds of student."""
+    if any(results.student(a, True) and results.student(a, False) for a in results.alphas):
+        return effect_figure(results, main_scores(results))
+    return None
+
+
+def ablation_views(results: StudyResults) -> None:
+    """What the variants change against the full recipe; a sentence where there are none."""
+    if results.variants and results.student(results.main, True) is not None:
+        display(ablation_figure(results, main_scores(results)))
+    else:
+        display(Markdown("This preset has no variants, or none that is trained yet."))
+
+
+def claims_view(preset: Preset, results: StudyResults) -> Any:
+    """The study's claims: what the runs shown here say, beside those kept in git of the same preset and of the reference study."""
+    reference = load_study()
+    kept = study_of(preset, kept_rows(preset.name))
+    heads, lines = claims_report.reproduction_table(results, kept, reference.results, (preset.name, reference.preset.name))
+    if not lines:
+        return Markdown("No claim can be asked of these runs yet.")
+    display(Markdown("\n\n".join(filter(None, [claims_report.reproduction_sentence(results, kept), claims_report.YARDSTICK]))))
+    wide = [{"selector": f".col{i}", "props": "min-width: 11rem; text-align: left"} for i in (0, 1)]
+    return pd.DataFrame(lines, columns=heads).style.hide(axis="index").set_table_styles(wide)
+
+
+def factor_comparison(results: StudyResults) -> Any:
+    """Headline factor scores of teacher and students as bars, where the data have factors."""
+    names = {h.key: h.heading for h in FACTORS if any(score(r, "reference", h.key) is not None for r in _rows(results))}
     if not names:
         return Markdown("These pictures have no known factors.")
-    return score_figure(rows, names)
+    return score_figure(results, names)
 
 
 def teacher_grid(preset: Preset, dataset: Dataset, guide: str) -> HTML | Markdown:
@@ -186,16 +232,18 @@ def teacher_grid(preset: Preset, dataset: Dataset, guide: str) -> HTML | Markdow
     return image_grid(getattr(shown_rows, guide), columns, caption=f"Teacher, {guide}-guided")
 
 
-def side_by_side(preset: Preset) -> HTML:
-    """One source of every domain through every model of the preset, in references of every domain."""
+def side_by_side(preset: Preset, results: StudyResults) -> HTML:
+    """One source of every domain through every model, the first seed of each, in references of every domain."""
     dataset = open_data(preset, progress=False)
     rows, labels = [], []
-    for row in rows_of_preset(preset.name):
-        check_fits(find_run(preset.name, row["run"]), dataset)
-        references, *pictures = demonstration(evaluated_networks(preset, row["run"]), dataset, sources=1).reference
+    for group in results.groups:
+        if group["variant"]:
+            continue
+        check_fits(find_run(preset.name, group["run"]), dataset)
+        references, *pictures = demonstration(evaluated_networks(preset, group["run"]), dataset, sources=1).reference
         if not rows:
             rows.append(references)
             labels.append("reference")
         rows += pictures
-        labels += [label(row)] * len(pictures)
+        labels += [group.label] * len(pictures)
     return image_grid(rows, ["source", *[""] * (len(rows[0]) - 1)], labels, width=56)

@@ -237,7 +237,8 @@ def differences(old: dict[str, Any], new: dict[str, Any], path: str = "") -> lis
     return found
 
 
-def _binding(settings: dict[str, Any]) -> dict[str, Any]:
+def binding(settings: dict[str, Any]) -> dict[str, Any]:
+    """The part of a run's settings (`RunSettings.as_dict`) that decides how it ends."""
     preset = {section: dict(settings["preset"][section]) for section in BINDING_SECTIONS}
     for name in ("data_root", "expected_train", "expected_val"):  # the pictures' hash decides, not where they lie or how many were meant
         preset["data"].pop(name)
@@ -251,7 +252,7 @@ def _binding(settings: dict[str, Any]) -> dict[str, Any]:
 
 def differing_settings(run: Run, settings: RunSettings) -> list[str]:
     """Every setting that decides how a run ends and that differs between the folder's and those asked for."""
-    return differences(_binding(run.settings().as_dict()), _binding(settings.as_dict()))
+    return differences(binding(run.settings().as_dict()), binding(settings.as_dict()))
 
 
 def open_run(path: Path, settings: RunSettings) -> Run:

@@ -32,11 +32,13 @@ from kdlib.results import rows_of_preset
 plotting.setup()
 settings = load_preset(preset, data_root=data_root, skip_bad=skip_bad, landmarks=landmarks)
 rows = rows_of_preset(settings.name)
+results = run_views.study_of(settings, rows)
 Markdown(run_views.comparison_summary(settings, rows))
 
 # %% [markdown]
 # ## The table
-# Two numbers in a cell are latent-guided / reference-guided. Brackets give how many times smaller than the teacher.
+# Two numbers in a cell are latent-guided / reference-guided. Brackets give how many times smaller than the teacher. Runs that
+# differ in their seed only share a line where there are many; ± is then their deviation.
 
 # %%
 run_views.comparison_table(rows)
@@ -45,22 +47,41 @@ run_views.comparison_table(rows)
 # ## Size against quality
 
 # %%
-run_views.tradeoff_views(rows)
+run_views.tradeoff_views(results)
 
 # %% [markdown]
 # ## What distillation changes
-# Differences between a distilled student and the same student trained alone, at the same number of iterations. One seed
-# each: a difference of the size that another seed would make is no finding.
+# A distilled student against the same student trained alone, at the same number of iterations. Where there is one seed, a
+# difference of the size that another seed would make is no finding.
 
 # %%
-run_views.distillation_table(rows)
+run_views.distillation_table(results)
 
 # %%
-run_views.factor_comparison(rows)
+run_views.effect_view(results)
+
+# %%
+run_views.factor_comparison(results)
+
+# %% [markdown]
+# ## What single losses bring
+# Variants of the distilled main width with one kind of loss left out or replaced ({doc}`/book/ablation`). Those of the
+# reference study are kept in git; `quick` trains none.
+
+# %%
+run_views.ablation_views(results)
+
+# %% [markdown]
+# ## What may be said
+# The study's claims, each with a test that these runs pass, fail or leave open, and whether the runs kept in git come out
+# alike ({doc}`/book/reference_study`).
+
+# %%
+run_views.claims_view(settings, results)
 
 # %% [markdown]
 # ## Side by side
 # The same sources and references through every model.
 
 # %%
-run_views.side_by_side(settings)
+run_views.side_by_side(settings, results)

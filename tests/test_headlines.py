@@ -8,6 +8,7 @@ from test_runs import finished_run, folder  # noqa: F401
 from kdlib import report, results, run_views
 from kdlib.headlines import distances, headlines, name_of
 from kdlib.runs import TEACHER
+from kdlib.seeds import StudyResults
 
 
 class Fid(FakeFeatures):
@@ -58,9 +59,9 @@ def test_views_of_one_evaluation(metrics, capsys, monkeypatch):
 def test_views_of_several_runs(rows, monkeypatch):
     figures = []
     monkeypatch.setattr(run_views, "display", lambda *shown: figures.extend(shown))
-    run_views.tradeoff_views(rows)
+    run_views.tradeoff_views(StudyResults.of(rows))
     assert [f.layout.title.text for f in figures] == ["FID (pytorch-fid)", "Frechet distance (squeezenet)"]
-    html = run_views.distillation_table(rows).to_html()
+    html = run_views.distillation_table(StudyResults.of(rows)).to_html()
     assert "FID (pytorch-fid) (lower is better)" in html and "LPIPS (higher is better)" in html
     text = report.findings("smoke")
     assert "FID (pytorch-fid)" in text and "LPIPS" in text and "Frechet distance (squeezenet)" in text

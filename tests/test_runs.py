@@ -14,6 +14,7 @@ from kdlib.config import load_preset
 from kdlib.errors import InputError
 from kdlib.networks import build_networks
 from kdlib.runs import STUDENT, TEACHER, Run, RunSettings, find_run, open_run
+from kdlib.seeds import groups
 
 
 @pytest.fixture
@@ -204,7 +205,7 @@ def test_another_seed_is_another_run_in_tables_and_pairs(folder):
     second.write_json("settings.json", settings)
     rows = results.rows_of_preset("smoke")
     assert sorted(results.label(r) for r in rows) == ["α = 8", "α = 8, distilled", "α = 8, distilled, seed 778"]
-    assert [(a["run"], b["run"]) for a, b in results.distillation_pairs(rows)] == [("alpha8", "alpha8-kd")]
+    assert [group.seeds for group in groups(rows)] == [(777,), (777, 778)]
 
 
 def test_no_runs_says_what_to_do(folder, capsys):
