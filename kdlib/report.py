@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from kdlib import ablation_report, claims_report, cost_report, explorer, study_report
+from kdlib import ablation_report, bottleneck_report, claims_report, cost_report, explorer, study_report
 from kdlib.factor_network import REPORT
 from kdlib.files import write_text
 from kdlib.headlines import FACTORS, Headline, distances, headlines
@@ -18,19 +18,21 @@ from kdlib.seeds import Group, StudyResults, seeds_text
 from kdlib.study_tables import WIDEST, side_by_side
 
 GENERATED = REPOSITORY / "book" / "_generated"
+PAGES = {study_report.REFERENCE: "reference_study", bottleneck_report.PRESET: "what_distances_miss"}  # of kept presets that have their own
 
 
 def write_fragments(preset: str, folder: Path = GENERATED) -> None:
     """Write the fragments of every page that has any; files that would not change are left alone.
 
     findings.md, results.md and model_card.md, the cost page's cost_*.md, those of the reference study, study_*.md and ablation_*.md,
-    and explorer.md.
+    explorer.md, and bottleneck_*.md of the page on what set distances miss.
     """
     study = study_report.load_study()
     fragments = {"findings": findings(preset), "results": results(preset), "model_card": model_card(), "explorer": explorer.fragment(study)}
     fragments |= {f"cost_{name}": text for name, text in cost_report.fragments().items()}
     fragments |= {f"study_{name}": text for name, text in study_report.fragments(study).items()}
     fragments |= {f"ablation_{name}": text for name, text in ablation_report.fragments(ablation_report.ablation_study()).items()}
+    fragments |= {f"bottleneck_{name}": text for name, text in bottleneck_report.fragments().items()}
     for name, text in fragments.items():
         path = folder / f"{name}.md"
         if not path.is_file() or path.read_text(encoding="utf-8") != text:
@@ -126,8 +128,8 @@ def results(preset: str) -> str:
     parts = [f"## Preset `{preset}`, as run here", side_by_side(shown)] if own else []
     for name in sorted({r["preset"] for r in kept}):
         rows = kept_rows(name)
-        linked = name == study_report.REFERENCE
-        text = f"{len(rows)} runs, on a page of their own: {{doc}}`/book/reference_study`." if linked else side_by_side(rows)
+        page = PAGES.get(name)
+        text = f"{len(rows)} runs, on a page of their own: {{doc}}`/book/{page}`." if page else side_by_side(rows)
         parts += [f"## Kept in git: preset `{name}`", text]
     if reproduced := reproduction(preset, own):
         parts += ["## Did it reproduce?", reproduced]
@@ -172,7 +174,8 @@ def _twin_scores(pair: tuple[dict[str, Any], dict[str, Any]], headline: Headline
 
 def model_card() -> str:
     """Scores of the shipped weights: teachers kept in git, and the factor network's report."""
-    rows = [r for r in evaluated_rows(list_runs(reference_folder())) if r["role"] != STUDENT]
+    shipped = (run for run in list_runs(reference_folder()) if run.weights.is_file())
+    rows = [r for r in evaluated_rows(shipped) if r["role"] != STUDENT]
     report = json.loads(REPORT.read_text(encoding="utf-8"))
     heads = ["factor network", *(f"{size} px" for size in report["accuracy"])]
     lines = [["species accuracy", *(f"{a['species_accuracy']:.4f}" for a in report["accuracy"].values())]]
