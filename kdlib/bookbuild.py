@@ -25,6 +25,7 @@ from typing import Any
 import yaml
 
 from kdlib.bookcheck import check_book
+from kdlib.browser_runtime import place_runtime
 from kdlib.config import load_preset
 from kdlib.errors import InputError
 from kdlib.paths import REPOSITORY, runs_folder
@@ -32,7 +33,7 @@ from kdlib.report import write_fragments
 
 TOC_PRESET = "quick"  # the preset whose folders _toc.yml names
 _STUDENT = re.compile(rf"^runs/{TOC_PRESET}/alpha(\d+)(-kd)?/")
-_SHOWN = (".md", ".bib", ".py", ".toml", ".ipynb", ".json", ".csv", ".png", ".svg", ".css", ".js")
+_SHOWN = (".md", ".bib", ".py", ".toml", ".ipynb", ".json", ".csv", ".png", ".svg", ".css", ".js", ".mjs", ".wasm", ".onnx")
 _TOOLS = ("jupyter-book", "sphinx", "myst-nb", "sphinx-book-theme", "pydata-sphinx-theme", "plotly")
 
 
@@ -105,6 +106,7 @@ def build_book(preset: str = TOC_PRESET, *, root: Path = REPOSITORY, force: bool
         if runs_folder() != root / "runs":
             raise InputError(f"KDLIB_RUNS is set, but a book is made of {root / 'runs'} only: unset it")
         write_fragments(name)
+        _place_demo_runtime(root / "book" / "_static" / "ort")
 
     build = root / "_build"
     html, stamp = build / "html", build / "fingerprint"
@@ -143,6 +145,14 @@ def copy_plotly(static: Path) -> None:
     partial = target.with_suffix(".part")
     shutil.copyfile(source, partial)
     os.replace(partial, target)
+
+
+def _place_demo_runtime(folder: Path) -> None:
+    """What the live demo runs on. A book without it is whole all the same: the demo's page says what is missing."""
+    try:
+        place_runtime(folder)
+    except InputError as error:
+        print(f"book: the live demo will not run. {error}", file=sys.stderr)
 
 
 def _name_and_alphas(preset: str) -> tuple[str, tuple[int, ...] | None]:
