@@ -1,0 +1,106 @@
+"""The deployment page's fragments, from made-up results."""
+
+import json
+import re
+
+import pytest
+
+from kdlib.deployment_report import fragments
+
+ENVIRONMENT = {
+    "processor": "Abacus 2000", "device": "cpu", "threads": 3, "packages": {"torch": "9.9"}, "runtimes": {"onnxruntime": "8.8", "openvino": "7.7"},
+    "machine_before": {"cores": 4, "load": 0.1}, "machine_after": {"cores": 4, "load": 1.25},
+}  # fmt: skip
+
+
+def row(model, runtime, precision, median):
+    measured = {"median_seconds": median, "p90_seconds": 2 * median, "least_seconds": median, "seconds": [median] * 6}
+    return {"model": model, "runtime": runtime, "precision": precision, "file_bytes": 2**20, "peak_bytes": 2**26, **measured}
+
+
+def macs(count):
+    return {"image_size": 256, "parameters": 10**6, "macs": count}
+
+
+LATENCY = {
+    "rounds": 2, "timed": 3, "threads": 2, "models": {"teacher": macs(50 * 10**9), "α = 128": macs(10 * 10**9)},
+    "rows": [
+        row("teacher", "eager", "fp32", 0.6), row("α = 128", "eager", "fp32", 0.3), row("teacher", "openvino", "fp32", 0.4),
+        row("α = 128", "openvino", "fp32", 0.1), row("α = 128", "openvino", "int8", 0.04), row("teacher", "openvino", "int8", 0.25),
+    ],
+    "refused": {"teacher, PyTorch, compiled, fp32": "no compiler"},
+}  # fmt: skip
+KINDS = [
+    {"kind": "3×3 convolution", "seconds": 0.003, "macs": 90, "time_share": 0.6, "mac_share": 0.9},
+    {"kind": "depthwise convolution", "seconds": 0.0005, "macs": 10, "time_share": 0.1, "mac_share": 0.1},
+    {"kind": "instance norm", "seconds": 0.0015, "macs": 0, "time_share": 0.3, "mac_share": 0.0},
+]
+LAYERS = {
+    "threads": 2, "rounds": 15,
+    "profiles": [{"model": "α = 48", "runtime": "PyTorch", "seconds": 0.005, "kinds": KINDS, "kinds_and_sizes": [{**k, "size": 256} for k in KINDS]}],
+}  # fmt: skip
+NAMES = ("generator", "style_encoder", "mapping_network")
+EXPORT = {
+    "model": "quick/teacher",
+    "bytes": {f"{p}/{n}.{'pt2' if p == 'pt2' else 'onnx'}": i * 2**20 for i, p in enumerate(("fp32", "int8", "pt2"), 1) for n in NAMES},
+    "errors": [{"network": n, "runtime": r, "precision": "int8", "max": 0.25, "mean": 0.013, "relative": 0.1} for r in ("ONNX Runtime", "OpenVINO") for n in NAMES],
+    "quantisation": {
+        n: {
+            "sensitivity": [{"layer": f"decode.{i}.conv2/Conv", "relative": 0.1 / (i + 1)} for i in range(6)], "in_float": ["decode.0.conv2/Conv"],
+            "layers": 22, "candidates": [{"in_float": 0, "bytes": 5, "violations": ["PSNR 26.6 < 30 dB"]}, {"in_float": 1, "bytes": 6, "violations": []}],
+        }
+        for n in NAMES
+    },
+    "scores": {
+        "protocol": {"outputs": 1200, "feature_networks": [{"name": "x", "scores": {"frechet": "frechet_x", "kernel": "kernel_x", "diversity": "diversity_x"}}]},
+        "of": {n: {"latent": {"frechet_x": f}, "reference": {"frechet_x": f + 1, "style_correlation": 0.9}} for n, f in (("PyTorch", 34.1), ("int8", 34.4))},
+        "psnr": {"int8": 31.25}, "violations": {"PyTorch": [], "int8": ["reference leak too large"]},
+    },
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("deployment")
+    for name, result in {"latency_256": LATENCY, "layers_64": LAYERS, "export_quick_teacher": EXPORT}.items():
+        (folder / f"{name}.json").write_text(json.dumps({**result, "environment": ENVIRONMENT}))
+    return fragments(folder)
+
+
+@pytest.mark.parametrize(
+    ("part", "said"),
+    [
+        ("latency_256", ["| OpenVINO, fp32 | 400 ms (800 ms) | 100 ms (200 ms), 4.0× |", "| OpenVINO, int8 | 250 ms (500 ms) | 40 ms (80 ms), 6.2× |",
+                         "α = 128: 5.0 times fewer MACs; times faster in float32: 2.0 in PyTorch, 4.0 in OpenVINO",
+                         "The fastest, α = 128 in OpenVINO (int8) makes 25.0 pictures a second; the largest gain over the teacher in one runtime and precision is 6.2 times (α = 128, OpenVINO, int8)",
+                         "10 times the teacher's speed in the same runtime and 30 pictures a second", "| OpenVINO, fp32 | 1.00 MiB, 64 MiB | 1.00 MiB, 64 MiB |",
+                         "6 timed calls", "Abacus 2000, 2 threads; PyTorch 9.9, ONNX Runtime 8.8, OpenVINO 7.7; load of its 4 cores at most 1.2", "no compiler"]),
+        ("layers_64", ["| instance norm | 30.0 % / 0.0 % |", "30 % of the time goes to layers that the count does not know", "instance norm at 256 px", "medians of 15 passes"]),
+        ("sizes", ["| quick/teacher, float32 | 1.00 MiB | 1.00 MiB | 1.00 MiB | 3.00 MiB |", "| quick/teacher, 8-bit integers | 2.00 MiB |"]),
+        ("errors", ["| quick/teacher, OpenVINO, int8 | 2.5e-01 (1.3e-02) |"]),
+        ("scores", ["| PyTorch | 34.10 / 35.10 |", "| 8-bit integers | 34.40 / 35.40 |", "– / 0.900", "31.2 dB", "1,200 translations each",
+                    "Beyond the tolerance: 8-bit integers (reference leak too large)."]),
+        ("quantisation", ["| $G$ | 1 of 22 | `decode.0.conv2` (0.100), `decode.1.conv2` (0.050)", "0 in float: PSNR 26.6 < 30 dB; 1 in float: within the tolerance"]),
+    ],
+)  # fmt: skip
+def test_what_a_part_says(made, part, said):
+    for words in said:
+        assert words in made[part], made[part]
+
+
+def test_figures_hold_the_measured_numbers(made):
+    for part, values in (("latency_256", {50e9, 10e9, 600.0, 100.0, 40.0}), ("layers_64", {60.0, 90.0, 30.0})):
+        figures = re.findall(r'<script type="application/json">(.*?)</script>', made[part])
+        shown = {round(v, 6) for f in figures for trace in json.loads(f)["data"] for axis in ("x", "y") for v in trace[axis] if not isinstance(v, str)}
+        assert values <= shown, part
+
+
+def test_what_is_not_measured_is_named(tmp_path, made):
+    empty = fragments(tmp_path)
+    assert empty["latency_64"] == "Not measured yet: `python benchmarks/latency.py --size 64 --json runs/reference/deployment/latency_64.json`.\n"
+    assert "kdlib export quick/teacher" in empty["scores"] and set(empty) == set(made)
+
+
+def test_results_in_git_make_a_page():
+    for name, text in fragments().items():
+        assert "nan" not in text.lower().split() and "None" not in text, name

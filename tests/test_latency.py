@@ -1,0 +1,153 @@
+"""Clocks and counters of deployment: closed forms, counted calls, and the benchmarks at their smallest. No time is tested."""
+
+import json
+
+import latency as latency_benchmark
+import layer_profile as profile_benchmark
+import numpy as np
+import pytest
+import torch
+from latency import randomised
+from tiny_export import tiny, tiny_model, tiny_networks
+
+from kdlib.errors import InputError
+from kdlib.export import example_inputs
+from kdlib.latency import VARIANTS, Subject, Variant, case_of, memory_of, runners, statistics_of, take_turns
+from kdlib.latency_figures import macs_figure, milliseconds, share_figure
+from kdlib.layer_profile import DEPTHWISE, LAYOUT, NORM, UPSAMPLING, by_kind, convolution_kind, profile_eager, profile_onnxruntime
+from kdlib.onnx_files import half_weights, save_onnx
+from kdlib.profiling import network_costs
+from kdlib.quantisation import measure_ranges, quantisable, quantise
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    nets, model, folder = tiny_networks(), tiny_model(), tmp_path_factory.mktemp("tiny")
+    inputs = tuple(t.numpy() for t in example_inputs("generator", nets.arch, 1))
+    files = {precision: folder / f"{precision}.onnx" for precision in ("fp32", "fp16", "int8")}
+    contents = (model, half_weights(model), quantise(model, measure_ranges(model, inputs), quantisable(model)))
+    for file, content in zip(files.values(), contents, strict=True):
+        save_onnx(file, content)
+    return Subject("tiny", tiny("generator")[0], files, inputs), nets
+
+
+def test_variants_take_turns():
+    order = []
+    calls = {Variant("m", "eager", p): lambda p=p: order.append(p) for p in ("fp32", "bf16")}
+    seconds = take_turns(calls, rounds=3, timed=2, rest=0)
+    assert order == ["fp32"] * 3 + ["bf16"] * 3 + ["fp32"] * 3 + ["bf16"] * 3 + ["fp32"] * 3 + ["bf16"] * 3  # one in three untimed
+    assert [len(s) for s in seconds.values()] == [6, 6]
+
+
+def test_statistics():
+    assert statistics_of([0.1 * i for i in range(11)]) == {"median_seconds": 0.5, "p90_seconds": 0.9, "least_seconds": 0.0}
+
+
+def test_what_runs_runs_and_what_does_not_says_why(made):
+    subject, _ = made
+    found, refused = runners(Subject("tiny", subject.network, {"fp32": subject.files["fp32"]}, subject.inputs), ["eager", "onnxruntime"], 1)
+    assert [(v.runtime, v.precision) for v in found] == [("eager", "fp32"), ("eager", "bf16"), ("onnxruntime", "fp32")] and refused == {}
+    want = next(iter(found.values()))()
+    assert all(np.abs(call() - want).mean() < 0.05 for call in found.values())
+    broken = subject.files["fp32"].with_name("broken.onnx")
+    broken.write_text("none")
+    found, refused = runners(Subject("tiny", subject.network, {"int8": broken}, subject.inputs), ["onnxruntime"], 1)
+    assert found == {} and list(refused) == ["tiny, ONNX Runtime, int8"] and "broken.onnx" in refused["tiny, ONNX Runtime, int8"]
+
+
+def test_every_variant_names_a_file_and_an_arithmetic():
+    for runtime, kinds in VARIANTS.items():
+        for precision, stored, arithmetic in kinds:
+            variant = Variant("m", runtime, precision)
+            assert (variant.stored, variant.arithmetic) == (stored, arithmetic)
+            assert (stored is None) == (runtime in ("eager", "compiled"))
+
+
+def test_memory_is_that_of_a_process_without_pytorch(made):
+    subject, nets = made
+    found = memory_of(Variant("tiny", "onnxruntime", "fp32"), subject, 1, case_of(nets.arch))
+    # Python, numpy and ONNX Runtime take some 60 MiB; PyTorch alone would add hundreds.
+    assert 20 * 2**20 < found["libraries_bytes"] <= found["peak_bytes"] < 250 * 2**20
+    with pytest.raises(InputError, match="tiny, ONNX Runtime, fp32: .*no such file"):
+        memory_of(Variant("tiny", "onnxruntime", "fp32"), Subject("tiny", None, {"fp32": subject.files["fp32"] / "no"}, subject.inputs), 1, {})
+
+
+def test_a_profile_counts_the_macs_that_the_architecture_has(made):
+    subject, nets = made
+    eager = profile_eager(subject.network, [torch.from_numpy(a) for a in subject.inputs], rounds=1, warm_up=0)
+    onnx = profile_onnxruntime(subject.files["fp32"], subject.inputs, eager, rounds=2, warm_up=1, threads=1)
+    counted = network_costs(nets.arch, ["G"]).loc["G", "macs"]
+    for rows in (eager, onnx):
+        assert rows["macs"].sum() == counted
+        assert {NORM, UPSAMPLING, DEPTHWISE, "3×3 convolution", "1×1 convolution"} <= set(rows["kind"])
+        assert not (rows["seconds"] < 0).any() and rows["seconds"].sum() > 0
+    assert LAYOUT not in set(eager["kind"]) and "other" not in set(eager["kind"]) | set(onnx["kind"])
+    down, size = nets.arch.generator_down_blocks, nets.arch.image_size
+    depthwise = eager[eager["kind"] == DEPTHWISE]
+    assert len(depthwise) == 2 * (down + 2) and depthwise["size"].max() == size  # two in every encoder block
+    assert set(depthwise["layer"]) == {f"encode.{i}.conv{j}.depthwise" for i in range(down + 2) for j in (1, 2)}
+    assert (eager["kind"] == UPSAMPLING).sum() == 2 * down  # of the residual and of the shortcut
+
+
+def test_shares_add_up(made):
+    subject, _ = made
+    rows = profile_eager(subject.network, [torch.from_numpy(a) for a in subject.inputs], rounds=1, warm_up=0)
+    for table in (by_kind(rows), by_kind(rows, sizes=True)):
+        assert table["time_share"].sum() == pytest.approx(1) and table["mac_share"].sum() == pytest.approx(1)
+        assert table["seconds"].is_monotonic_decreasing
+        assert table["macs"].sum() == rows["macs"].sum()
+
+
+def test_kinds_of_convolutions():
+    assert [convolution_kind(3, 1), convolution_kind(1, 1), convolution_kind(3, 64)] == ["3×3 convolution", "1×1 convolution", DEPTHWISE]
+
+
+@pytest.mark.slow
+def test_the_benchmark_measures_every_variant(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(latency_benchmark, "SIZES", {32: (8, 8, (4,))})
+    monkeypatch.setattr("kdlib.latency.REST", 0)
+    out = tmp_path / "latency.json"
+    assert latency_benchmark.main(["--size", "32", "--runtimes", "eager", "onnxruntime", "--rounds", "2", "--timed", "1", "--no-memory", "--json", str(out)]) == 0
+    result = json.loads(out.read_text())
+    assert [(r["model"], r["runtime"], r["precision"]) for r in result["rows"]] == [
+        (m, r, p) for m in ("teacher", "α = 4") for r in ("eager", "onnxruntime") for p, _, _ in VARIANTS[r]
+    ]
+    assert all(len(r["seconds"]) == 2 and r["median_seconds"] <= r["p90_seconds"] for r in result["rows"])
+    assert result["models"]["α = 4"]["macs"] < result["models"]["teacher"]["macs"]
+    assert {"onnxruntime", "openvino"} <= result["environment"]["runtimes"].keys() and "cores" in result["environment"]["machine_before"]
+    printed = capsys.readouterr().out
+    assert "α = 4: 32 px" in printed and "1.0x" in printed
+    figure = macs_figure(result)
+    assert [trace.name for trace in figure.data if trace.name] == ["PyTorch, fp32", "ONNX Runtime, fp32"]
+    by_trace = {t.name: t for t in figure.data if t.name}
+    assert list(by_trace["ONNX Runtime, fp32"].y) == [1e3 * r["median_seconds"] for r in result["rows"] if (r["runtime"], r["precision"]) == ("onnxruntime", "fp32")]
+
+
+def test_the_profile_benchmark_prints_and_writes(made, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(profile_benchmark, "untrained", lambda size, alphas: {"tiny": made[1]})
+    monkeypatch.setattr(profile_benchmark, "subject_of_networks", lambda name, nets, folder: made[0])
+    out = tmp_path / "layers.json"
+    assert profile_benchmark.main(["--rounds", "1", "--json", str(out)]) == 0
+    result = json.loads(out.read_text())
+    assert [p["runtime"] for p in result["profiles"]] == ["PyTorch", "ONNX Runtime"]
+    assert "tiny, ONNX Runtime" in capsys.readouterr().out
+    bars = share_figure(result["profiles"][0]).data
+    assert sum(bars[0].x) == pytest.approx(100) and sum(bars[1].x) == pytest.approx(100)
+
+
+def test_a_model_that_is_not_exported_is_named(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("KDLIB_RUNS", str(tmp_path))
+    assert latency_benchmark.main(["--model", "quick/teacher"]) == 2
+    assert "no export there: python -m kdlib export quick/teacher" in capsys.readouterr().err
+
+
+def test_biases_and_norms_of_untrained_networks_are_there_to_be_added():
+    nets = latency_benchmark.untrained(64, [4])["α = 4"]
+    assert all(p.std() > 0 for p in nets.generator.parameters() if p.ndim == 1)
+    again = randomised(latency_benchmark.build_networks(4, student=True, domains=3, image_size=64, base_width=24, seed=0).generator)
+    assert torch.equal(nets.generator.from_rgb.bias, again.from_rgb.bias)
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0.00053, "0.53 ms"), (0.0076, "7.6 ms"), (0.0523, "52 ms"), (1.25, "1,250 ms")])
+def test_milliseconds(seconds, text):
+    assert milliseconds(seconds) == text
