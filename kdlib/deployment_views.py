@@ -87,7 +87,8 @@ def measure(report: dict[str, Any], rounds: int, threads: int = 0) -> dict[str, 
     seconds = take_turns(calls, rounds)
     variants = [{"model": v.subject, "runtime": v.runtime, "precision": v.precision} for v in seconds]
     rows = [{**one, **statistics_of(s), "seconds": s} for one, s in zip(variants, seconds.values())]
-    environment = describe_environment(torch.device("cpu")) | {"machine_before": before, "machine_after": machine_load(), "runtimes": runtime_versions()}
+    load = {"machine_before": before, "machine_after": machine_load()}
+    environment = describe_environment(torch.device("cpu")) | load | {"runtimes": runtime_versions()}
     return {"rows": rows, "refused": refused, "threads": threads or torch.get_num_threads(), "environment": environment}
 
 

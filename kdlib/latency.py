@@ -136,7 +136,8 @@ def memory_of(
     """
     task = {
         "runtime": variant.runtime, "arithmetic": variant.arithmetic, "threads": threads, "architecture": architecture,
-        "form": form, "file": str(subject.files[variant.stored]) if variant.stored else None, "inputs": [[list(a.shape), str(a.dtype)] for a in subject.inputs],
+        "form": form, "file": str(subject.files[variant.stored]) if variant.stored else None,
+        "inputs": [[list(a.shape), str(a.dtype)] for a in subject.inputs],
     }  # fmt: skip
     done = subprocess.run([sys.executable, "-m", __name__], input=json.dumps(task), capture_output=True, text=True, check=False)
     if done.returncode:

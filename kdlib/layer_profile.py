@@ -26,7 +26,8 @@ from kdlib.runtimes import deploy_module, onnxruntime_session
 
 COLUMNS = ["layer", "kind", "size", "seconds", "macs"]
 DEPTHWISE, NORM, SCALING, ACTIVATION = "depthwise convolution", "instance norm", "AdaIN scale and shift", "activation"
-TRANSPOSED, UPSAMPLING, POOLING, SUM, LINEAR, LAYOUT, OTHER = "transposed convolution", "upsampling", "average pool", "sum", "linear", "layout", "other"
+TRANSPOSED, UPSAMPLING, POOLING, SUM = "transposed convolution", "upsampling", "average pool", "sum"
+LINEAR, LAYOUT, OTHER = "linear", "layout", "other"
 
 _EAGER = {
     "native_batch_norm": NORM, "_native_batch_norm_legit": NORM, "addcmul": SCALING, "leaky_relu": ACTIVATION, "relu": ACTIVATION,
@@ -35,7 +36,8 @@ _EAGER = {
 }  # fmt: skip
 _ONNX = {
     "InstanceNormalization": NORM, "LeakyRelu": ACTIVATION, "Relu": ACTIVATION, "Resize": UPSAMPLING, "Upsample": UPSAMPLING,
-    "AveragePool": POOLING, "ConvTranspose": TRANSPOSED, "Add": SUM, "Mul": SUM, "Gemm": LINEAR, "ReorderInput": LAYOUT, "ReorderOutput": LAYOUT, "Transpose": LAYOUT,
+    "AveragePool": POOLING, "ConvTranspose": TRANSPOSED, "Add": SUM, "Mul": SUM, "Gemm": LINEAR, "ReorderInput": LAYOUT,
+    "ReorderOutput": LAYOUT, "Transpose": LAYOUT,
 }  # fmt: skip
 
 

@@ -72,7 +72,8 @@ def test_networks_give_in_the_page_what_they_give_in_python(visit, demo_html):
     x = random.uniform(-1, 1, (1, 3, size, size)).astype("f4")
     z, s = random.normal(size=(1, 16)).astype("f4"), random.normal(size=(1, 64)).astype("f4")
     labels = [np.array([y]) for y in range(3)]
-    inputs = {"translate": ("generator", x, s), "styleOfLatent": ("mapping_network", z, labels[2]), "styleOfReference": ("style_encoder", x, labels[1])}
+    inputs = {"translate": ("generator", x, s), "styleOfLatent": ("mapping_network", z, labels[2])}
+    inputs["styleOfReference"] = ("style_encoder", x, labels[1])
     answers = page.evaluate(
         """async ([x, z, s]) => {
           const { Translator } = await import("/_static/demo/translator.js");
