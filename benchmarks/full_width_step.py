@@ -17,11 +17,12 @@ from common import options_of, write_result
 
 from kdlib.config import load_preset
 from kdlib.data import TrainingBatches, open_dataset
-from kdlib.devices import peak_memory, prepare
+from kdlib.devices import prepare
 from kdlib.errors import InputError
 from kdlib.landmark_network import LandmarkNetwork
 from kdlib.landmarks import LandmarkMasks
 from kdlib.learner import make_learner
+from kdlib.memory import peak_memory
 from kdlib.networks import build_networks
 from kdlib.released import load_landmarks, load_released
 from kdlib.runs import describe_environment

@@ -24,8 +24,9 @@ from plain_step import PlainStep
 
 from kdlib.config import LossWeights, MachineSettings, TrainingSettings
 from kdlib.data import Batch
-from kdlib.devices import peak_memory, prepare
+from kdlib.devices import prepare
 from kdlib.learner import make_learner
+from kdlib.memory import peak_memory
 from kdlib.networks import Networks, build_networks
 from kdlib.progress import progress_bar
 from kdlib.runs import describe_environment

@@ -15,19 +15,16 @@ import json
 import os
 import sys
 import tarfile
-import urllib.request
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from kdlib.downloads import download
 from kdlib.errors import InputError
 from kdlib.files import write_atomically, write_text
 from kdlib.paths import REPOSITORY, data_folder, shown
-from kdlib.progress import progress_bar
 
-TIMEOUT = 20  # seconds without an answer, after which there is no network
-CHUNK = 1 << 20  # bytes
 LIST = "runtime.json"  # written last: a folder that has it is whole
 COMMAND = "python -m kdlib.browser_runtime"
 
@@ -104,12 +101,7 @@ def _fetch(package: Package, path: Path) -> None:
     """Write the archive at ``path`` once all of it has come and is what it should be."""
 
     def write(temporary: Path) -> None:
-        with urllib.request.urlopen(package.url, timeout=TIMEOUT) as answer, open(temporary, "wb") as out:
-            total = int(answer.headers.get("Content-Length") or 0) or None
-            with progress_bar(total=total, desc=f"fetching {package.archive}", unit="B", unit_scale=True) as bar:
-                while chunk := answer.read(CHUNK):
-                    out.write(chunk)
-                    bar.update(len(chunk))
+        download(package.url, temporary, package.archive)
         _verify(temporary, package, path)
 
     write_atomically(path, write)

@@ -1,9 +1,4 @@
-"""Choice of device, the numerical switches that change results, and the memory that was needed."""
-
-import re
-import resource
-import sys
-from pathlib import Path
+"""Choice of device, and the numerical switches that change results."""
 
 import torch
 
@@ -30,14 +25,3 @@ def prepare(machine: MachineSettings, allow_tf32: bool = False) -> torch.device:
     torch.backends.cuda.matmul.allow_tf32 = allow_tf32
     torch.backends.cudnn.allow_tf32 = allow_tf32
     return resolve_device(machine.device)
-
-
-def peak_memory() -> int:
-    """Bytes of memory of this process at its peak, libraries included.
-
-    On Linux from /proc: there getrusage gives a process that was started by a larger one the larger one's peak.
-    """
-    status = Path("/proc/self/status")
-    if status.is_file():
-        return 1024 * int(re.search(r"VmHWM:\s*(\d+) kB", status.read_text())[1])
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

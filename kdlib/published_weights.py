@@ -7,17 +7,14 @@ A file put there by hand serves as well, so nothing here needs a network.
 
 import hashlib
 import http.client
-import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
+from kdlib.downloads import download
 from kdlib.errors import InputError
 from kdlib.files import write_atomically
 from kdlib.paths import WEIGHTS_VARIABLE, shown, weights_folder
-from kdlib.progress import progress_bar
 
-TIMEOUT = 30  # seconds without an answer, after which there is no network
-CHUNK = 1 << 20  # bytes
 
 
 @dataclass(frozen=True)
@@ -107,12 +104,7 @@ def _fetch(file: WeightFile, path: Path) -> None:
     """Write the file at ``path`` once all of it has come and is what it should be. Raises OSError, HTTPException or InputError."""
 
     def write(temporary: Path) -> None:
-        with urllib.request.urlopen(file.url, timeout=TIMEOUT) as answer, open(temporary, "wb") as out:
-            total = int(answer.headers.get("Content-Length") or 0) or None
-            with progress_bar(total=total, desc=f"fetching {file.name}", unit="B", unit_scale=True) as bar:
-                while chunk := answer.read(CHUNK):
-                    out.write(chunk)
-                    bar.update(len(chunk))
+        download(file.url, temporary, file.name)
         if (found := sha256_of(temporary)) != file.sha256:
             raise InputError(f"{file.name}, as fetched, is not whole or not {file.what}: its SHA-256 is {found}. {_by_hand(file, path)}")
 

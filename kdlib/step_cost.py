@@ -23,11 +23,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from kdlib.data import Batch, step_rng
-from kdlib.devices import peak_memory, prepare
+from kdlib.devices import prepare
 from kdlib.errors import InputError
 from kdlib.landmark_network import LandmarkNetwork
 from kdlib.landmarks import LandmarkMasks
 from kdlib.learner import Learner, make_learner
+from kdlib.memory import peak_memory
 from kdlib.networks import Networks
 from kdlib.runs import TEACHER, RunSettings, run_name, settings_from_dict
 from kdlib.training_step import train_iteration

@@ -17,11 +17,12 @@ from kdlib import parallel
 from kdlib.augmentation import AugmentationSettings
 from kdlib.checkpoints import load_checkpoint, save_checkpoint, save_weights
 from kdlib.data import Dataset, TrainingBatches, prefetch
-from kdlib.devices import peak_memory, prepare
+from kdlib.devices import prepare
 from kdlib.errors import InputError
 from kdlib.files import write_atomically
 from kdlib.grids import assemble, demonstration
 from kdlib.learner import Learner, diversity_weight, make_learner
+from kdlib.memory import peak_memory
 from kdlib.networks import Networks
 from kdlib.parallel import Workers
 from kdlib.paths import shown
