@@ -8,7 +8,6 @@ import json
 import os
 import re
 import shutil
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from demo_models import write_runs
+from local_server import local_server
 from sample_book import REPOSITORY
 from test_browser import DESK, HARMLESS, PATIENCE
 
@@ -69,13 +69,8 @@ def served(folder: Path, headers: dict[str, str] | None = None) -> Iterator[str]
         def log_message(self, *arguments: object) -> None:
             pass
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=folder))
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with local_server(functools.partial(Handler, directory=folder)) as address:
+        yield address
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from faces_model import release_faces
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -16,8 +17,6 @@ from kdlib.config import load_preset
 from kdlib.data import step_rng
 from kdlib.errors import InputError
 from kdlib.labelled_grid import LabelledGrid
-from kdlib.landmark_network import LandmarkNetwork
-from kdlib.landmarks import LandmarkMasks
 from kdlib.models import load_model
 from kdlib.networks import build_networks
 from kdlib.plotting import image_grid
@@ -125,12 +124,7 @@ def test_models_get_the_same_latents_and_the_seed_alone_decides_them(files):
 
 @torch.no_grad()
 def test_faces_are_translated_with_the_masks_of_their_own_source(tmp_path):
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        network = LandmarkNetwork()
-    nets = build_networks(8, 2, True, 1, 256, base_width=8, seed=0)
-    nets.landmarks = LandmarkMasks(network)
-    save_released(tmp_path / "faces.ckpt", nets)
+    nets = release_faces(tmp_path / "faces.ckpt")
     for domain in ("female", "male"):
         write_pictures(tmp_path / "ref" / domain, ["0.png"])
     write_pictures(tmp_path / "src", ["0.png", "1.png"], size=(256, 256))

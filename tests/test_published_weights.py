@@ -4,11 +4,11 @@ import dataclasses
 import hashlib
 import http.server
 import socket
-import threading
 
 import pytest
 import pytorch_fid.inception
 import torchvision
+from local_server import local_server
 
 from kdlib import published_weights
 from kdlib.errors import InputError
@@ -37,13 +37,8 @@ class Publisher(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def address():
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Publisher)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with local_server(Publisher) as url:
+        yield url
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from faces_model import release_faces
 from PIL import Image
 from safetensors import safe_open
 
@@ -14,8 +15,6 @@ import kdlib
 from kdlib.critters import critter_at, render
 from kdlib.errors import InputError
 from kdlib.factor_network import load_factor_network
-from kdlib.landmark_network import LandmarkNetwork
-from kdlib.landmarks import LandmarkMasks
 from kdlib.model_names import available_models, find_model
 from kdlib.networks import build_networks
 from kdlib.paths import reference_folder
@@ -257,12 +256,7 @@ def test_a_released_checkpoint_has_numbers_for_domains_until_they_are_named(rele
 
 @torch.no_grad()
 def test_faces_are_translated_with_their_masks(tmp_path):
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        network = LandmarkNetwork()
-    nets = build_networks(8, 2, True, 1, 256, base_width=8, seed=0)
-    nets.landmarks = LandmarkMasks(network)
-    save_released(tmp_path / "faces.ckpt", nets)
+    nets = release_faces(tmp_path / "faces.ckpt")
     translator = kdlib.load(tmp_path / "faces.ckpt", device="cpu", domains=("female", "male"))
     face = np.random.default_rng(0).integers(0, 256, (256, 256, 3), dtype=np.uint8)
     style = translator.styles("male", seed=1)
