@@ -21,7 +21,7 @@ book: ## run the study of PRESET and build the book (what is done already is kep
 	@set -e; start=$$(date +%s); \
 	$(MAKE) --no-print-directory environment; environment=$$(date +%s); \
 	$(BIN)/python -m kdlib study --preset $(PRESET); study=$$(date +%s); \
-	$(BIN)/python -m kdlib.bookbuild --preset $(PRESET); book=$$(date +%s); \
+	$(BIN)/python -m kdlib.book.bookbuild --preset $(PRESET); book=$$(date +%s); \
 	echo "environment $$((environment - start)) s, study $$((study - environment)) s, book $$((book - study)) s"
 
 test: environment ## the fast tests

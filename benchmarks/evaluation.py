@@ -1,4 +1,4 @@
-"""Seconds of one evaluation: `kdlib.evaluation` against the same protocol with PNG files between its steps (`plain_evaluation.py`).
+"""Seconds of one evaluation: `kdlib.scoring.evaluation` against the same protocol with PNG files between its steps (`plain_evaluation.py`).
 
     python benchmarks/evaluation.py --json runs/reference/cost/evaluation.json
 
@@ -24,14 +24,14 @@ from kdlib.critters import generate
 from kdlib.data import open_dataset
 from kdlib.devices import prepare
 from kdlib.errors import InputError
-from kdlib.evaluation import evaluate
-from kdlib.factor_network import load_factor_network
-from kdlib.features import load_feature_network
-from kdlib.judges import Judges
 from kdlib.networks import Networks
 from kdlib.progress import progress_bar
-from kdlib.protocol import Draws
 from kdlib.runs import TEACHER, describe_environment, find_run
+from kdlib.scoring.evaluation import evaluate
+from kdlib.scoring.factor_network import load_factor_network
+from kdlib.scoring.features import load_feature_network
+from kdlib.scoring.judges import Judges
+from kdlib.scoring.protocol import Draws
 
 PLAIN, FIRST, SECOND = "plain, PNG files", "kdlib, first time", "kdlib, real statistics cached"
 # Outputs made one at a time differ from those made in batches in the last bits of float32, so that a level of 255 differs here and

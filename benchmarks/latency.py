@@ -4,7 +4,7 @@
     python benchmarks/latency.py --size 256 --json runs/reference/deployment/latency_256.json
     python benchmarks/latency.py --model quick/teacher --model quick/alpha48-kd
 
-Batch 1, the generator alone; all variants take turns (`kdlib.latency`). Without ``--model`` the networks are untrained, with norms
+Batch 1, the generator alone; all variants take turns (`kdlib.deploy.latency`). Without ``--model`` the networks are untrained, with norms
 and biases drawn at random, and the 8-bit ones have every convolution and linear layer quantised: what they paint is noise, and takes
 as long as anything else. At 256 px they are the thesis's, at 64 px as wide as those of preset mini. With ``--model`` they are those of
 `python -m kdlib export`, with the layers in float that it left so.
@@ -20,20 +20,20 @@ import torch
 from common import options_of, write_result
 
 from kdlib.config import MachineSettings
-from kdlib.deployment import export_folder, subject_of
+from kdlib.deploy.deployment import export_folder, subject_of
+from kdlib.deploy.export import example_inputs, exportable, to_onnx, trace
+from kdlib.deploy.inference_form import FORMS
+from kdlib.deploy.latency import RUNTIMES, Subject, Variant, case_of, machine_load, memory_of, runners, statistics_of, take_turns
+from kdlib.deploy.onnx_files import half_weights, save_onnx
+from kdlib.deploy.quantisation import measure_ranges, quantisable, quantise
+from kdlib.deploy.runtimes import runtime_versions
 from kdlib.devices import prepare
 from kdlib.errors import InputError
-from kdlib.export import example_inputs, exportable, to_onnx, trace
-from kdlib.inference_form import FORMS
-from kdlib.latency import RUNTIMES, Subject, Variant, case_of, machine_load, memory_of, runners, statistics_of, take_turns
-from kdlib.models import load_model
 from kdlib.networks import Generator, Networks, build_networks
-from kdlib.onnx_files import half_weights, save_onnx
 from kdlib.profiling import network_costs
 from kdlib.progress import progress_bar
-from kdlib.quantisation import measure_ranges, quantisable, quantise
 from kdlib.runs import describe_environment
-from kdlib.runtimes import runtime_versions
+from kdlib.use.models import load_model
 
 # First width, width cap of the teacher, those of the students.
 SIZES = {64: (24, 192, (24, 48, 96)), 256: (None, 512, (64, 96, 128, 160))}
@@ -136,7 +136,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--size", type=int, choices=tuple(SIZES), default=64, help="pixels of untrained networks (default: %(default)s)")
     parser.add_argument("--alphas", type=int, nargs="+", help="width caps of untrained students (default: 24 48 96; at 256 px 64 96 128 160)")
     parser.add_argument("--model", action="append", default=[], help="a trained, exported model in their place; may be given several times")
-    parser.add_argument("--form", choices=FORMS, default="plain", help="of untrained generators' up blocks, see kdlib.inference_form")
+    parser.add_argument("--form", choices=FORMS, default="plain", help="of untrained generators' up blocks, see kdlib.deploy.inference_form")
     parser.add_argument("--runtimes", nargs="+", choices=tuple(RUNTIMES), default=list(RUNTIMES))
     parser.add_argument("--rounds", type=int, default=20, help="turns of each variant (default: %(default)s)")
     parser.add_argument("--timed", type=int, default=3, help="timed calls a turn (default: %(default)s)")

@@ -1,4 +1,4 @@
-"""The evaluation protocol written straight down: the reference that `kdlib.evaluation` is held to, in numbers and in time.
+"""The evaluation protocol written straight down: the reference that `kdlib.scoring.evaluation` is held to, in numbers and in time.
 
 As a plain code base has it: one picture is generated at a time and written as a PNG file, the files are read again by every metric,
 and each metric computes the features that it needs, those of real pictures included, for every pair of domains. It shares with kdlib the
@@ -19,9 +19,9 @@ from scipy.linalg import sqrtm
 from torch import Tensor, nn
 
 from kdlib.data import Dataset
-from kdlib.feature_network import FeatureNetwork
 from kdlib.networks import Networks
-from kdlib.protocol import Draws, choose_kept, choose_sources, draw_latents, draw_references
+from kdlib.scoring.feature_network import FeatureNetwork
+from kdlib.scoring.protocol import Draws, choose_kept, choose_sources, draw_latents, draw_references
 
 BATCH = 32  # files read, and features computed, at a time
 

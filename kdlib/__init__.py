@@ -11,15 +11,15 @@ if TYPE_CHECKING:
     from kdlib.errors import InputError
     from kdlib.networks import build_networks
     from kdlib.released import load_released, save_released
-    from kdlib.translate import Translator, load
+    from kdlib.use.translate import Translator, load
 
 __all__ = ["InputError", "Translator", "build_networks", "load", "load_released", "save_released"]
 
 _MODULES = {
     "InputError": "kdlib.errors",
-    "Translator": "kdlib.translate",
+    "Translator": "kdlib.use.translate",
     "build_networks": "kdlib.networks",
-    "load": "kdlib.translate",
+    "load": "kdlib.use.translate",
     "load_released": "kdlib.released",
     "save_released": "kdlib.released",
 }

@@ -1,6 +1,6 @@
 """Command line: ``python -m kdlib study | train | import-released | results | keep | grids | translate | interpolate | align``.
 
-Each command's options stand beside its body; those that use a model are in `kdlib.translate_cli`. Bodies import what they need
+Each command's options stand beside its body; those that use a model are in `kdlib.use.translate_cli`. Bodies import what they need
 when they run, so that the help and a mistyped option do not wait for PyTorch.
 """
 
@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeAlias
 
-from kdlib import translate_cli
 from kdlib.errors import InputError
+from kdlib.use import translate_cli
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
@@ -175,7 +175,7 @@ def _add_grids(commands: Commands) -> None:
 
 
 def _grids(options: argparse.Namespace) -> int:
-    from kdlib.comparison_grids import compare, load_models, save_grids, val_pictures
+    from kdlib.views.comparison_grids import compare, load_models, save_grids, val_pictures
 
     models = load_models([options.teacher, *options.student], options.landmarks, options.device)
     sizes = {"latents": options.latents, "seed": options.seed, "limit": options.limit, "batch_size": options.batch_size}

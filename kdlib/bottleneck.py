@@ -3,7 +3,7 @@
 A further model is a line in ``MODELS``; tables, figures and sentences take it up.
 
 `python -m kdlib.bottleneck` evaluates the trained models, looks into their style codes (kdlib.style_codes) and scores translators
-without a model by the same protocol (kdlib.model_free). Its page is made by kdlib.bottleneck_report.
+without a model by the same protocol (kdlib.model_free). Its page is made by kdlib.book.bottleneck_report.
 """
 
 import argparse

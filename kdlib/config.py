@@ -113,7 +113,7 @@ class EvaluationSettings:
     outputs_per_source: int = 10
     sources_per_domain: int = 0  # 0: every val picture
     evaluation_batch_size: int = 50
-    feature_networks: tuple[str, ...] = ("factor_network",)  # each with scores of its own name; see kdlib.features
+    feature_networks: tuple[str, ...] = ("factor_network",)  # each with scores of its own name; see kdlib.scoring.features
     lpips: bool = False  # fetches AlexNet's weights on first use, as the Inceptions do theirs
     selection: str = "last"  # what is evaluated: the end of a run, or "best_candidate", the thesis's best of ten by score
 

@@ -7,7 +7,7 @@
   picture, so it rebuilds any picture from that picture's own code and fulfils the cycle loss (thesis Eq. 10) to the last digit.
 
 Each stands in for generator, style encoder and mapping network, and is evaluated by the same protocol as any model
-(kdlib.evaluation). Nothing in it depends on the batch size: a draw is a function of the source's, reference's or latent's numbers.
+(kdlib.scoring.evaluation). Nothing in it depends on the batch size: a draw is a function of the source's, reference's or latent's numbers.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ SOURCE, RANDOM, REFERENCE = TRANSLATORS = ("source", "random", "reference")
 
 @dataclass(frozen=True)
 class StandIn:
-    """What `kdlib.evaluation.evaluate` asks of networks."""
+    """What `kdlib.scoring.evaluation.evaluate` asks of networks."""
 
     generator: nn.Module
     style_encoder: nn.Module

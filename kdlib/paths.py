@@ -32,7 +32,7 @@ def cache_folder() -> Path:
 
 
 def weights_folder() -> Path:
-    """Weights published by others (kdlib.published_weights): $KDLIB_WEIGHTS, else weights/ beside the drawn data."""
+    """Weights published by others (kdlib.scoring.published_weights): $KDLIB_WEIGHTS, else weights/ beside the drawn data."""
     return from_repository(os.environ.get(WEIGHTS_VARIABLE) or data_folder() / "weights")
 
 

@@ -68,7 +68,7 @@ def _portable_notebook(source: Path, target: Path) -> str:
 
 def write_readme_table() -> str:
     """Put the table of the runs kept in git between README.md's markers; returns what was done."""
-    from kdlib.study_tables import by_preset
+    from kdlib.book.study_tables import by_preset
 
     path = REPOSITORY / "README.md"
     text = path.read_text(encoding="utf-8")

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from kdlib import selection
 from kdlib.errors import InputError
 from kdlib.headlines import Headline, headlines
 from kdlib.paths import reference_folder, runs_folder
 from kdlib.runs import STUDENT, Run, RunSettings, binding, list_runs, run_name
+from kdlib.scoring import selection
 
 GUIDES = ("latent", "reference")
 

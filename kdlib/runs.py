@@ -7,13 +7,13 @@
       timing.jsonl        seconds and iterations/s (no part of the log: no two runs agree on them)
       checkpoints/        step_NNNNNN.pt, the last few
       candidates/         step_NNNNNNN.safetensors, moving averages of G, E and F on the way (candidate_every), the last one being
-                          the final weights; step_NNNNNNN.json, their scores (kdlib.selection)
+                          the final weights; step_NNNNNNN.json, their scores (kdlib.scoring.selection)
       samples/            grids of translations of a few val pictures
       weights.safetensors the moving average of G, E and F at the end
       imported.json       instead of all above but settings and weights, where the weights were released by others
                           (kdlib.released_runs); wing.ckpt beside it: their face-landmark network, for models that need one
       finished.json       steps, seconds, peak memory: there only when the run is complete
-      metrics.json        scores (kdlib.evaluation)
+      metrics.json        scores (kdlib.scoring.evaluation)
       *.ipynb             executed notebooks
 """
 

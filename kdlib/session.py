@@ -13,15 +13,15 @@ from kdlib.critters import SPECIES, generate
 from kdlib.data import Dataset, open_dataset
 from kdlib.devices import prepare
 from kdlib.errors import InputError
-from kdlib.evaluation import evaluate
-from kdlib.factor_network import load_factor_network
-from kdlib.features import load_feature_network
-from kdlib.judges import Judges
 from kdlib.networks import Networks
 from kdlib.paths import cache_folder, data_folder, from_repository, reference_folder, runs_folder, shown
 from kdlib.profiling import cost
 from kdlib.runs import STUDENT, TEACHER, Run, RunSettings, describe_environment, find_run, open_run, run_name, with_landmarks
-from kdlib.selection import choose, evaluated_weights
+from kdlib.scoring.evaluation import evaluate
+from kdlib.scoring.factor_network import load_factor_network
+from kdlib.scoring.features import load_feature_network
+from kdlib.scoring.judges import Judges
+from kdlib.scoring.selection import choose, evaluated_weights
 from kdlib.trainer import train
 from kdlib.validation import DataReport, inspect_dataset, list_pictures
 
@@ -170,7 +170,7 @@ def judges_of(preset: Preset, device: torch.device | str = "cpu") -> Judges:
     factors = load_factor_network(device) if preset.data.source == "critters" else None
     if not settings.lpips:
         return Judges(features, factors)
-    from kdlib.lpips_distance import LpipsDistance  # with it come the package lpips and torchvision's models
+    from kdlib.scoring.lpips_distance import LpipsDistance  # with it come the package lpips and torchvision's models
 
     return Judges(features, factors, LpipsDistance().to(device))
 
@@ -178,7 +178,7 @@ def judges_of(preset: Preset, device: torch.device | str = "cpu") -> Judges:
 def score(
     preset: Preset, nets: Networks, dataset: Dataset, judges: Judges, device: torch.device | str = "cpu", progress: bool = True
 ) -> dict[str, Any]:
-    """Scores of networks on ``device`` by the preset's protocol; see `kdlib.evaluation.evaluate`."""
+    """Scores of networks on ``device`` by the preset's protocol; see `kdlib.scoring.evaluation.evaluate`."""
     settings = preset.evaluation
     return evaluate(
         nets,
@@ -205,7 +205,7 @@ def evaluated_networks(preset: Preset, name: str) -> Networks:
 def evaluate_run(preset: Preset, name: str, progress: bool = True) -> dict[str, Any]:
     """Scores of a finished run by the preset's protocol, kept in its metrics.json; not redone while nothing has changed.
 
-    What is scored is the end of the run, or, of a student, the candidate that `kdlib.selection` chooses where the preset asks
+    What is scored is the end of the run, or, of a student, the candidate that `kdlib.scoring.selection` chooses where the preset asks
     for that.
     """
     run = find_run(preset.name, name)

@@ -20,11 +20,11 @@ from torch import Tensor, nn
 
 from kdlib.critters import CONTENT_FACTORS, STYLE_FACTORS
 from kdlib.data import Dataset, Split
-from kdlib.factor_scores import Factors
 from kdlib.images import to_float
-from kdlib.metrics import correlation, to_float64
 from kdlib.networks import Networks
-from kdlib.protocol import eval_mode, to_8_bits
+from kdlib.scoring.factor_scores import Factors
+from kdlib.scoring.metrics import correlation, to_float64
+from kdlib.scoring.protocol import eval_mode, to_8_bits
 
 RIDGE = 1.0  # penalty on the weights of standardised codes, whose squared error is summed over pictures
 OTHERS = 10  # sources that every validation picture's code is given to

@@ -20,7 +20,6 @@ from kdlib.data import Dataset, TrainingBatches, prefetch
 from kdlib.devices import prepare
 from kdlib.errors import InputError
 from kdlib.files import write_atomically
-from kdlib.grids import assemble, demonstration
 from kdlib.learner import Learner, diversity_weight, make_learner
 from kdlib.memory import peak_memory
 from kdlib.networks import Networks
@@ -30,6 +29,7 @@ from kdlib.progress import progress_bar
 from kdlib.runs import Run, RunSettings, describe_environment
 from kdlib.training_log import TrainingLog, Window, truncate
 from kdlib.training_step import Losses, NonFiniteLoss, train_iteration
+from kdlib.views.grids import assemble, demonstration
 
 BAR_LOSSES = ("G/latent/adv", "G/latent/sty", "G/latent/cyc", "KD/G/latent/use")
 

@@ -26,8 +26,9 @@ skip_bad = None  # True: leave unreadable pictures out
 # %%
 from IPython.display import Markdown, display
 
-from kdlib import data_views, plotting, session
+from kdlib import session
 from kdlib.config import load_preset
+from kdlib.views import data_views, plotting
 
 plotting.setup()
 settings = load_preset(preset, data_root=data_root, skip_bad=skip_bad)

@@ -43,8 +43,9 @@ lambda_cyc = None
 # %%
 from IPython.display import Markdown
 
-from kdlib import grids, plotting, run_views, session
+from kdlib import session
 from kdlib.config import load_preset
+from kdlib.views import grids, plotting, run_views
 
 plotting.setup()
 overrides = dict(

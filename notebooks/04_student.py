@@ -54,8 +54,9 @@ lambda_source_reference = None  # Eq 38
 # %%
 from IPython.display import Markdown
 
-from kdlib import grids, plotting, run_views, session
+from kdlib import session
 from kdlib.config import load_preset
+from kdlib.views import grids, plotting, run_views
 
 plotting.setup()
 overrides = dict(

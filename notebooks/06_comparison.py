@@ -25,9 +25,9 @@ landmarks = None  # face-landmark network, for a high-pass skip
 # %%
 from IPython.display import Markdown
 
-from kdlib import plotting, run_views
 from kdlib.config import load_preset
 from kdlib.results import rows_of_preset
+from kdlib.views import plotting, run_views
 
 plotting.setup()
 settings = load_preset(preset, data_root=data_root, skip_bad=skip_bad, landmarks=landmarks)

@@ -34,8 +34,10 @@ landmarks = None  # face-landmark network, for a high-pass skip
 # %%
 from IPython.display import Markdown
 
-from kdlib import deployment, deployment_report, deployment_views, plotting
+from kdlib.book import deployment_report
 from kdlib.config import load_preset
+from kdlib.deploy import deployment
+from kdlib.views import deployment_views, plotting
 
 plotting.setup()
 settings = load_preset(

@@ -37,9 +37,9 @@ device = None  # auto, cpu, cuda, ...; None: the preset's, else auto
 # %%
 from IPython.display import Markdown
 
-from kdlib import comparison_grids as grids
-from kdlib import plotting
 from kdlib.config import load_preset
+from kdlib.views import comparison_grids as grids
+from kdlib.views import plotting
 
 plotting.setup()
 settings = preset and load_preset(preset, data_root=data_root)

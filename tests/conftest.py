@@ -21,7 +21,7 @@ def sample_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the sources of the sample book, built once."""
     from sample_book import write_sample
 
-    from kdlib.bookbuild import build_book
+    from kdlib.book.bookbuild import build_book
 
     root = write_sample(tmp_path_factory.mktemp("sample") / "study")
     build_book(root=root)

@@ -19,12 +19,12 @@ from local_server import local_server
 from sample_book import REPOSITORY
 from test_browser import DESK, HARMLESS, PATIENCE
 
-from kdlib import demo_assets
-from kdlib.bookbuild import build_book
-from kdlib.browser_runtime import place_runtime
+from kdlib.book.bookbuild import build_book
+from kdlib.deploy import demo_assets
+from kdlib.deploy.browser_runtime import place_runtime
+from kdlib.deploy.runtimes import onnxruntime
+from kdlib.deploy.style_directions import QUANTITIES, Direction
 from kdlib.errors import InputError
-from kdlib.runtimes import onnxruntime
-from kdlib.style_directions import QUANTITIES, Direction
 
 PAGE = "book/demo.html"
 

@@ -12,10 +12,10 @@ import torch
 from torch import nn
 
 from kdlib.critters import SPECIES
-from kdlib.evaluation import evaluate
-from kdlib.feature_network import FeatureNetwork
-from kdlib.judges import Judges
-from kdlib.protocol import to_8_bits
+from kdlib.scoring.evaluation import evaluate
+from kdlib.scoring.feature_network import FeatureNetwork
+from kdlib.scoring.judges import Judges
+from kdlib.scoring.protocol import to_8_bits
 
 TRAIN, VAL = 24, 12
 CONTENT, STYLE, ONE_HOT = slice(0, 6), slice(6, 16), slice(16, 19)

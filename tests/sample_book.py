@@ -9,7 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from kdlib import plotting
+from kdlib.views import plotting
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

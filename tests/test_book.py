@@ -9,8 +9,8 @@ import pytest
 import yaml
 from sample_book import REPOSITORY, TOC, executed_notebook, write_notebook, write_sample
 
-from kdlib import bookbuild
-from kdlib.bookcheck import check_book
+from kdlib.book import bookbuild
+from kdlib.book.bookcheck import check_book
 from kdlib.errors import InputError
 
 REAL_TOC = yaml.safe_load((REPOSITORY / "_toc.yml").read_text())

@@ -14,8 +14,8 @@ from PIL import Image
 
 from kdlib import bottleneck, runs, session
 from kdlib.__main__ import parser
+from kdlib.book.bottleneck_report import FREE, fragments
 from kdlib.bottleneck import MODELS, NARROW, WIDE, load_results
-from kdlib.bottleneck_report import FREE, fragments
 from kdlib.config import load_preset
 from kdlib.critters import CONTENT_FACTORS, SPECIES, STYLE_FACTORS
 from kdlib.errors import InputError

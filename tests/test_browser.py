@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from sample_book import REPOSITORY
 
-from kdlib.bookcheck import check_book
+from kdlib.book.bookcheck import check_book
 
 pytestmark = pytest.mark.browser
 

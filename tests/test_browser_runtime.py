@@ -10,8 +10,9 @@ import tarfile
 
 import pytest
 
-from kdlib import bookbuild, browser_runtime
-from kdlib.browser_runtime import LIST, ONNXRUNTIME_WEB, Package, place_runtime
+from kdlib.book import bookbuild
+from kdlib.deploy import browser_runtime
+from kdlib.deploy.browser_runtime import LIST, ONNXRUNTIME_WEB, Package, place_runtime
 from kdlib.errors import InputError
 
 CONTENT = {"a.mjs": b"export default 1;", "a.wasm": b"\0asm" * 1000}
@@ -93,7 +94,7 @@ def test_without_a_network_the_message_says_what_to_do_and_the_book_is_built_all
     package = package_of(archive_of(tmp_path / "x.tgz", CONTENT))
     with pytest.raises(InputError) as error:
         place_runtime(tmp_path / "ort", package)
-    for part in (package.url, "python -m kdlib.browser_runtime", "runtime-1.2.3.tgz could not be fetched"):
+    for part in (package.url, "python -m kdlib.deploy.browser_runtime", "runtime-1.2.3.tgz could not be fetched"):
         assert part in str(error.value)
     assert not (tmp_path / "ort").exists() and not list(data.rglob("*.tgz"))
     monkeypatch.setattr(bookbuild, "place_runtime", lambda folder: place_runtime(folder, package))

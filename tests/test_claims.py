@@ -6,14 +6,14 @@ import pytest
 from made_up_study import EXTRA, write_run, write_study
 
 from kdlib import paths
-from kdlib.ablation import VARIANTS, ablation_claims
-from kdlib.claims import COUNTED, FAILS, HOLDS, STUDY_CLAIMS, UNDECIDED, Finding, Part, compare, distance, scatter
-from kdlib.claims_report import counted, reproduction_sentence, reproduction_table, thesis_table
+from kdlib.book.ablation import VARIANTS, ablation_claims
+from kdlib.book.claims import COUNTED, FAILS, HOLDS, STUDY_CLAIMS, UNDECIDED, Finding, Part, compare, distance, scatter
+from kdlib.book.claims_report import counted, reproduction_sentence, reproduction_table, thesis_table
+from kdlib.book.seeds import StudyResults
+from kdlib.book.thesis_claims import THESIS_CLAIMS, printed_changes, worse_than_main
 from kdlib.config import load_preset, preset_names
 from kdlib.results import kept_rows, own_rows
 from kdlib.runs import TEACHER
-from kdlib.seeds import StudyResults
-from kdlib.thesis_claims import THESIS_CLAIMS, printed_changes, worse_than_main
 
 CLAIMS = {claim.key: claim for claim in (*STUDY_CLAIMS, *THESIS_CLAIMS, *ablation_claims(tuple(VARIANTS)))}
 

@@ -5,8 +5,8 @@ import re
 
 import pytest
 
-from kdlib import cost_report, report
-from kdlib.cost_report import fragments
+from kdlib.book import cost_report, report
+from kdlib.book.cost_report import fragments
 from kdlib.paths import REPOSITORY
 
 ENVIRONMENT = {"processor": "Abacus 2000", "device": "cpu", "threads": 3, "packages": {"torch": "9.9"}}

@@ -353,7 +353,7 @@ def test_opened_from_disk_it_says_what_to_do_and_shows_an_example(visit, demo_ht
     assert page.evaluate(LEGIBILITY, TEXT_CONTRAST) == []
 
 
-@pytest.mark.parametrize(("missing", "command"), [("models", "python -m kdlib.demo_assets"), ("ort", "python -m kdlib.browser_runtime")])
+@pytest.mark.parametrize(("missing", "command"), [("models", "python -m kdlib.deploy.demo_assets"), ("ort", "python -m kdlib.deploy.browser_runtime")])
 def test_a_book_built_without_a_part_says_which_command_makes_it(visit, missing, command):
     page = visit(lacking=missing, wait=False)
     page.wait_for_function(f"document.querySelector('#demo-status').textContent.includes('{command}')")

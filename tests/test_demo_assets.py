@@ -10,12 +10,12 @@ import torch
 from demo_models import write_runs
 from PIL import Image
 
-from kdlib import demo_assets, style_directions
 from kdlib.critters import SPECIES
-from kdlib.demo_assets import make_assets
+from kdlib.deploy import demo_assets, style_directions
+from kdlib.deploy.demo_assets import make_assets
+from kdlib.deploy.runtimes import onnxruntime
 from kdlib.errors import InputError
-from kdlib.models import load_model
-from kdlib.runtimes import onnxruntime
+from kdlib.use.models import load_model
 
 
 def no_directions(nets, domains):

@@ -12,22 +12,25 @@ import torch
 from PIL import Image
 from tiny_export import tiny_networks
 
-from kdlib import deployment, deployment_report, deployment_views, session
-from kdlib.calibration import choosing_set, draw_inputs, translations
+from kdlib import session
+from kdlib.book import deployment_report
 from kdlib.checkpoints import save_weights
 from kdlib.config import load_preset
 from kdlib.critters import SPECIES
-from kdlib.deployment import ExportSettings, export, export_folder
-from kdlib.deployment_views import EXAMPLE, WITHOUT_TORCH
+from kdlib.deploy import deployment
+from kdlib.deploy.calibration import choosing_set, draw_inputs, translations
+from kdlib.deploy.deployment import ExportSettings, export, export_folder
+from kdlib.deploy.export_cli import summary
+from kdlib.deploy.onnx_files import metadata
 from kdlib.errors import InputError
-from kdlib.export_cli import summary
-from kdlib.grids import to_uint8
 from kdlib.images import load_image, to_float
-from kdlib.models import load_model
 from kdlib.networks import Networks
-from kdlib.onnx_files import metadata
 from kdlib.paths import REPOSITORY
 from kdlib.runs import TEACHER, Run, RunSettings
+from kdlib.use.models import load_model
+from kdlib.views import deployment_views
+from kdlib.views.deployment_views import EXAMPLE, WITHOUT_TORCH
+from kdlib.views.grids import to_uint8
 
 PRESET = """
 [data]

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from kdlib.deployment_report import fragments
+from kdlib.book.deployment_report import fragments
 
 ENVIRONMENT = {
     "processor": "Abacus 2000", "device": "cpu", "threads": 3, "packages": {"torch": "9.9"}, "runtimes": {"onnxruntime": "8.8", "openvino": "7.7"},

@@ -14,12 +14,12 @@ from scipy.spatial.distance import pdist
 from kdlib.critters import SPECIES, generate
 from kdlib.data import open_dataset
 from kdlib.errors import InputError
-from kdlib.factor_network import load_factor_network
-from kdlib.features import FactorNetworkFeatures
 from kdlib.images import to_float
-from kdlib.metrics import KernelProtocol
 from kdlib.networks import build_networks
-from kdlib.protocol import draw_latents, draw_references, to_8_bits
+from kdlib.scoring.factor_network import load_factor_network
+from kdlib.scoring.features import FactorNetworkFeatures
+from kdlib.scoring.metrics import KernelProtocol
+from kdlib.scoring.protocol import draw_latents, draw_references, to_8_bits
 
 
 def test_a_generator_that_returns_its_source():

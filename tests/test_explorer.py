@@ -13,17 +13,18 @@ import torch
 from made_up_study import DOMAINS, made_scores, write_run, write_study
 from PIL import Image
 
-from kdlib import explorer, paths, study_pictures
+from kdlib import paths
 from kdlib.architecture import Architecture
-from kdlib.bookbuild import copy_plotly
+from kdlib.book import explorer, study_pictures
+from kdlib.book.bookbuild import copy_plotly
+from kdlib.book.seeds import StudyResults
+from kdlib.book.study_pictures import samples, strip
+from kdlib.book.study_report import load_study, tradeoff
 from kdlib.config import load_preset
 from kdlib.errors import InputError
 from kdlib.profiling import meta_inputs, meta_network, stages
 from kdlib.results import kept_rows
 from kdlib.runs import Run
-from kdlib.seeds import StudyResults
-from kdlib.study_pictures import samples, strip
-from kdlib.study_report import load_study, tradeoff
 
 STATIC = Path(__file__).resolve().parents[1] / "book" / "_static"
 

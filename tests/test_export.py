@@ -9,15 +9,15 @@ import torch
 from plain_networks import generator as plain_generator
 from tiny_export import ABOUT, tiny, tiny_model, tiny_networks
 
+from kdlib.deploy.export import OPSET, OUTPUTS, example_inputs, exportable, input_names, load_program, save_program, to_onnx, trace
+from kdlib.deploy.exported import exported_networks
+from kdlib.deploy.onnx_files import half_weights, load_onnx, metadata, save_onnx, with_metadata
+from kdlib.deploy.quantisation import in_memory
+from kdlib.deploy.runtimes import onnxruntime, onnxruntime_session
 from kdlib.errors import InputError
-from kdlib.export import OPSET, OUTPUTS, example_inputs, exportable, input_names, load_program, save_program, to_onnx, trace
-from kdlib.exported import exported_networks
 from kdlib.landmark_network import LandmarkNetwork
 from kdlib.landmarks import LandmarkMasks
 from kdlib.networks import Networks
-from kdlib.onnx_files import half_weights, load_onnx, metadata, save_onnx, with_metadata
-from kdlib.quantisation import in_memory
-from kdlib.runtimes import onnxruntime, onnxruntime_session
 
 NAMES = Networks.TRANSLATING
 # float32 in another order of operations, on outputs of size 1; norms divide by deviations and carry it on

@@ -9,9 +9,10 @@ import torch
 from PIL import Image
 from torch import nn
 
-from kdlib import face_alignment
 from kdlib.errors import InputError
-from kdlib.face_alignment import (
+from kdlib.landmarks import LandmarkMasks
+from kdlib.use import face_alignment
+from kdlib.use.face_alignment import (
     FaceAligner,
     NoFace,
     Similarity,
@@ -22,7 +23,6 @@ from kdlib.face_alignment import (
     least_squares,
     read_mean_face,
 )
-from kdlib.landmarks import LandmarkMasks
 
 FACE = np.array([[60.0, 70.0], [140.0, 76.0], [70.0, 150.0], [128.0, 156.0]])  # eyes, corners of the mouth; slightly turned
 

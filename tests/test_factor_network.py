@@ -9,11 +9,11 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from kdlib import factor_network
 from kdlib.checkpoints import save_weights
 from kdlib.critters import CONTENT_FACTORS, SPECIES, STYLE_FACTORS, critter_at, render
 from kdlib.errors import InputError
-from kdlib.factor_network import HELD_OUT_SEED, REPORT, TRAINING_SEED, WEIGHTS, FactorNetwork, disturb, load_factor_network, main
+from kdlib.scoring import factor_network
+from kdlib.scoring.factor_network import HELD_OUT_SEED, REPORT, TRAINING_SEED, WEIGHTS, FactorNetwork, disturb, load_factor_network, main
 
 NAMES = CONTENT_FACTORS + STYLE_FACTORS
 SEED = 4321  # neither trained on nor used by the report

@@ -10,7 +10,7 @@ from scipy.spatial.distance import pdist
 
 from kdlib.critters import CONTENT_FACTORS, SPECIES, STYLE_FACTORS
 from kdlib.errors import InputError
-from kdlib.factor_scores import Factors, factor_scores
+from kdlib.scoring.factor_scores import Factors, factor_scores
 
 S, K = 40, 10
 NAMES = (*CONTENT_FACTORS, *STYLE_FACTORS)

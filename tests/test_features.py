@@ -13,7 +13,7 @@ from PIL import Image
 from torch import nn
 
 from kdlib.errors import InputError
-from kdlib.features import FactorNetworkFeatures, SqueezeNetFeatures, load_feature_network, state_sha256
+from kdlib.scoring.features import FactorNetworkFeatures, SqueezeNetFeatures, load_feature_network, state_sha256
 
 WEIGHTS = Path(os.environ.get("KDLIB_WEIGHTS", "")) / "squeezenet1_0.pth"
 needs_squeezenet = pytest.mark.skipif(

@@ -5,10 +5,12 @@ from made_up_translation import TRANSLATE, FakeFeatures, networks, run
 from test_judging import FakeLpips
 from test_runs import finished_run, folder  # noqa: F401
 
-from kdlib import report, results, run_views
+from kdlib import results
+from kdlib.book import report
+from kdlib.book.seeds import StudyResults
 from kdlib.headlines import distances, headlines, name_of
 from kdlib.runs import TEACHER
-from kdlib.seeds import StudyResults
+from kdlib.views import run_views
 
 
 class Fid(FakeFeatures):

@@ -20,7 +20,7 @@ def test_names_settings_and_tables_load_nothing_heavy(statements):
 
 
 def test_a_notebook_loads_torchvision_only_for_judges_that_need_it():
-    found = loaded("from kdlib import grids, plotting, run_views, session\nfrom kdlib.config import load_preset\nsession.judges_of(load_preset('quick'))")
+    found = loaded("from kdlib import session\nfrom kdlib.views import grids, plotting, run_views\nfrom kdlib.config import load_preset\nsession.judges_of(load_preset('quick'))")
     assert "torch" in found and not found & {"torchvision", "lpips"}
 
 

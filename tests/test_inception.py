@@ -20,15 +20,15 @@ from torchvision.utils import save_image
 from kdlib import session
 from kdlib.config import load_preset
 from kdlib.errors import InputError
-from kdlib.evaluation import evaluate
-from kdlib.features import load_feature_network
 from kdlib.images import load_image, to_float
-from kdlib.inception import InceptionPytorchFid, InceptionTorchvision
-from kdlib.judges import Judges
-from kdlib.lpips_distance import LpipsDistance
-from kdlib.metrics import FeatureStatistics, frechet_distance
 from kdlib.networks import build_networks
-from kdlib.published_weights import sha256_of
+from kdlib.scoring.evaluation import evaluate
+from kdlib.scoring.features import load_feature_network
+from kdlib.scoring.inception import InceptionPytorchFid, InceptionTorchvision
+from kdlib.scoring.judges import Judges
+from kdlib.scoring.lpips_distance import LpipsDistance
+from kdlib.scoring.metrics import FeatureStatistics, frechet_distance
+from kdlib.scoring.published_weights import sha256_of
 
 SIZE = 40  # pixels, a model's
 

@@ -7,8 +7,8 @@ from test_networks import CLOSE, noise, randomised
 from torch import nn
 
 from kdlib.architecture import Architecture
+from kdlib.deploy.inference_form import FORMS, inference_form, upsampling_convolution
 from kdlib.errors import InputError
-from kdlib.inference_form import FORMS, inference_form, upsampling_convolution
 from kdlib.networks import Generator
 
 ARCHITECTURES = [Architecture(64, 3, 12, False, 0, 5), Architecture(64, 3, 12, True, 0, 5), Architecture(256, 2, 5, True, 2.0, 2)]

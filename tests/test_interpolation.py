@@ -8,9 +8,9 @@ import pytest
 import torch
 from PIL import Image, ImageSequence
 
-from kdlib.animation import write_animation
 from kdlib.errors import InputError
-from kdlib.interpolation import great_circle, path_between
+from kdlib.use.animation import write_animation
+from kdlib.use.interpolation import great_circle, path_between
 
 
 def test_straight_lines_have_equal_steps_and_meet_every_key():

@@ -12,10 +12,10 @@ from torch import nn
 from kdlib.critters import generate
 from kdlib.data import open_dataset
 from kdlib.errors import InputError
-from kdlib.features import load_feature_network
-from kdlib.judging import Groups
-from kdlib.metrics import KernelProtocol
-from kdlib.protocol import to_8_bits
+from kdlib.scoring.features import load_feature_network
+from kdlib.scoring.judging import Groups
+from kdlib.scoring.metrics import KernelProtocol
+from kdlib.scoring.protocol import to_8_bits
 
 MODES = ("latent", "reference")
 

@@ -10,14 +10,14 @@ import torch
 from latency import randomised
 from tiny_export import tiny, tiny_model, tiny_networks
 
+from kdlib.deploy.export import example_inputs
+from kdlib.deploy.latency import VARIANTS, Subject, Variant, case_of, memory_of, runners, statistics_of, take_turns
+from kdlib.deploy.layer_profile import DEPTHWISE, LAYOUT, NORM, UPSAMPLING, by_kind, convolution_kind, profile_eager, profile_onnxruntime
+from kdlib.deploy.onnx_files import half_weights, save_onnx
+from kdlib.deploy.quantisation import measure_ranges, quantisable, quantise
 from kdlib.errors import InputError
-from kdlib.export import example_inputs
-from kdlib.latency import VARIANTS, Subject, Variant, case_of, memory_of, runners, statistics_of, take_turns
-from kdlib.latency_figures import macs_figure, milliseconds, share_figure
-from kdlib.layer_profile import DEPTHWISE, LAYOUT, NORM, UPSAMPLING, by_kind, convolution_kind, profile_eager, profile_onnxruntime
-from kdlib.onnx_files import half_weights, save_onnx
 from kdlib.profiling import network_costs
-from kdlib.quantisation import measure_ranges, quantisable, quantise
+from kdlib.views.latency_figures import macs_figure, milliseconds, share_figure
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +105,7 @@ def test_kinds_of_convolutions():
 @pytest.mark.slow
 def test_the_benchmark_measures_every_variant(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(latency_benchmark, "SIZES", {32: (8, 8, (4,))})
-    monkeypatch.setattr("kdlib.latency.REST", 0)
+    monkeypatch.setattr("kdlib.deploy.latency.REST", 0)
     out = tmp_path / "latency.json"
     assert latency_benchmark.main(["--size", "32", "--runtimes", "eager", "onnxruntime", "--rounds", "2", "--timed", "1", "--no-memory", "--json", str(out)]) == 0
     result = json.loads(out.read_text())

@@ -8,10 +8,10 @@ import pytest
 import torch
 import torchvision
 
-from kdlib import lpips_distance
 from kdlib.errors import InputError
-from kdlib.lpips_distance import HEADS, LpipsDistance
-from kdlib.published_weights import sha256_of
+from kdlib.scoring import lpips_distance
+from kdlib.scoring.lpips_distance import HEADS, LpipsDistance
+from kdlib.scoring.published_weights import sha256_of
 
 
 @pytest.fixture(scope="module")

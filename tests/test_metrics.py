@@ -8,7 +8,7 @@ import scipy.stats
 import torch
 
 from kdlib.errors import InputError
-from kdlib.metrics import (
+from kdlib.scoring.metrics import (
     FeatureStatistics,
     KernelProtocol,
     correlation,

@@ -8,7 +8,7 @@ from made_up_translation import TRAIN, VAL, FakeFeatures, data, run
 
 from kdlib.images import to_float
 from kdlib.model_free import RANDOM, REFERENCE, SOURCE, pick, translator, uniform
-from kdlib.protocol import draw_latents
+from kdlib.scoring.protocol import draw_latents
 
 
 def test_the_source_itself():

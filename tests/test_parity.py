@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from kdlib.parity import Tolerance, headline_scores, output_errors, psnr, run_in_batches
+from kdlib.deploy.parity import Tolerance, headline_scores, output_errors, psnr, run_in_batches
 
 
 def test_errors_of_a_known_difference():

@@ -14,8 +14,8 @@ import plotly.io as pio
 import pytest
 from PIL import Image
 
-from kdlib import plotting
 from kdlib.errors import InputError
+from kdlib.views import plotting
 
 KDPLOT = (Path(__file__).resolve().parents[1] / "book/_static/kdplot.js").read_text()
 DARK = dict(re.findall(r'"(#[0-9A-F]{6})": "(#[0-9A-F]{6})"', KDPLOT))

@@ -9,7 +9,7 @@ from torchvision.utils import save_image
 
 from kdlib.images import load_image, to_float
 from kdlib.networks import build_networks
-from kdlib.protocol import Draws, Translations, choose_kept, choose_sources, draw_latents, draw_references, to_8_bits
+from kdlib.scoring.protocol import Draws, Translations, choose_kept, choose_sources, draw_latents, draw_references, to_8_bits
 
 
 def test_draws_are_pure_functions_and_stay_what_they_are():

@@ -10,10 +10,10 @@ import pytorch_fid.inception
 import torchvision
 from local_server import local_server
 
-from kdlib import published_weights
 from kdlib.errors import InputError
 from kdlib.paths import weights_folder
-from kdlib.published_weights import ALEXNET, INCEPTION_PYTORCH_FID, INCEPTION_TORCHVISION, SQUEEZENET, WeightFile, find_or_fetch, find_weights
+from kdlib.scoring import published_weights
+from kdlib.scoring.published_weights import ALEXNET, INCEPTION_PYTORCH_FID, INCEPTION_TORCHVISION, SQUEEZENET, WeightFile, find_or_fetch, find_weights
 
 CONTENT = b"weights, so to say" * 1000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

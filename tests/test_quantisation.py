@@ -6,10 +6,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from tiny_export import tiny, tiny_model
 
+from kdlib.deploy.export import example_inputs
+from kdlib.deploy.parity import output_errors
+from kdlib.deploy.quantisation import choose, float_counts, in_memory, measure_ranges, quantisable, quantise, sensitivity
 from kdlib.errors import InputError
-from kdlib.export import example_inputs
-from kdlib.parity import output_errors
-from kdlib.quantisation import choose, float_counts, in_memory, measure_ranges, quantisable, quantise, sensitivity
 
 
 def one_layer(weights, bias):

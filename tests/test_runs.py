@@ -9,12 +9,12 @@ import torch
 
 from kdlib import reference, results, runs, session
 from kdlib.__main__ import main
+from kdlib.book.seeds import groups
 from kdlib.checkpoints import load_checkpoint, load_weights, read_weights, save_checkpoint, save_weights
 from kdlib.config import load_preset
 from kdlib.errors import InputError
 from kdlib.networks import build_networks
 from kdlib.runs import STUDENT, TEACHER, Run, RunSettings, find_run, open_run
-from kdlib.seeds import groups
 
 
 @pytest.fixture

@@ -10,16 +10,16 @@ import torch
 from made_up_translation import FakeFeatures, split
 from tiny_export import tiny, tiny_model, tiny_networks
 
-from kdlib import runtimes
+from kdlib.deploy import runtimes
+from kdlib.deploy.export import example_inputs
+from kdlib.deploy.exported import exported_networks
+from kdlib.deploy.onnx_files import save_onnx
+from kdlib.deploy.quantisation import in_memory
+from kdlib.deploy.runtimes import deploy_module, eager, onnxruntime, openvino
 from kdlib.errors import InputError
-from kdlib.evaluation import evaluate
-from kdlib.export import example_inputs
-from kdlib.exported import exported_networks
-from kdlib.judges import Judges
 from kdlib.networks import Networks
-from kdlib.onnx_files import save_onnx
-from kdlib.quantisation import in_memory
-from kdlib.runtimes import deploy_module, eager, onnxruntime, openvino
+from kdlib.scoring.evaluation import evaluate
+from kdlib.scoring.judges import Judges
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,7 @@ def test_what_cannot_be_opened_is_named(file, monkeypatch):
 
 
 def test_runtimes_and_their_clock_do_not_load_pytorch():
-    code = "import kdlib.runtimes, kdlib.latency, kdlib.deployment_report, kdlib.export_cli, sys; print('torch' in sys.modules)"
+    code = "import kdlib.deploy.runtimes, kdlib.deploy.latency, kdlib.book.deployment_report, kdlib.deploy.export_cli, sys; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.strip() == "False"
 
 

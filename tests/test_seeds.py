@@ -8,10 +8,10 @@ from made_up_study import made_frechet, write_run, write_study
 from test_imports import loaded
 
 from kdlib import paths, results
+from kdlib.book.seeds import Spread, StudyResults, groups, paired, seeds_text
 from kdlib.config import load_preset
 from kdlib.results import kept_rows, result_rows
 from kdlib.runs import list_runs
-from kdlib.seeds import Spread, StudyResults, groups, paired, seeds_text
 
 KEY = "frechet_factor_network"
 frechet = lambda row: row["latent_frechet_factor_network"]  # noqa: E731
@@ -97,4 +97,4 @@ def test_no_rows_no_groups():
 
 
 def test_taking_seeds_together_loads_nothing_heavy():
-    assert loaded("import kdlib.seeds") == set()
+    assert loaded("import kdlib.book.seeds") == set()

@@ -9,13 +9,14 @@ import torch
 from IPython.display import Markdown
 from safetensors.torch import load_file
 
-from kdlib import results, run_views, session
+from kdlib import results, session
 from kdlib.checkpoints import load_checkpoint
 from kdlib.config import load_preset
 from kdlib.errors import InputError
 from kdlib.runs import Run, find_run
-from kdlib.selection import choose, evaluated_weights
+from kdlib.scoring.selection import choose, evaluated_weights
 from kdlib.trainer import checkpoints_of
+from kdlib.views import run_views
 
 PRESET = """
 [data]

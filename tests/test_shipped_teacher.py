@@ -5,12 +5,12 @@ import dataclasses
 import pytest
 
 from kdlib.config import load_preset
-from kdlib.evaluation import evaluate
-from kdlib.factor_network import load_factor_network
-from kdlib.features import load_feature_network
-from kdlib.judges import Judges
 from kdlib.paths import reference_folder
 from kdlib.runs import TEACHER, Run, RunSettings, differing_settings
+from kdlib.scoring.evaluation import evaluate
+from kdlib.scoring.factor_network import load_factor_network
+from kdlib.scoring.features import load_feature_network
+from kdlib.scoring.judges import Judges
 from kdlib.session import open_data
 
 

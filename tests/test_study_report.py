@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from made_up_study import STEP, made_frechet, made_scores, write_run, write_study
 
-from kdlib import ablation_report, paths, report, run_views, study_figures, study_report, study_tables
-from kdlib.ablation import VARIANTS, described
+from kdlib import paths
+from kdlib.book import ablation_report, report, study_report, study_tables
+from kdlib.book.ablation import VARIANTS, described
+from kdlib.book.study_report import REFERENCE, Study, load_study
 from kdlib.config import load_preset, preset_names
 from kdlib.headlines import headlines
 from kdlib.overrides import notebook_parameters
@@ -17,7 +19,7 @@ from kdlib.profiling import network_costs
 from kdlib.results import as_markdown
 from kdlib.runs import TEACHER
 from kdlib.study import students
-from kdlib.study_report import REFERENCE, Study, load_study
+from kdlib.views import run_views, study_figures
 
 BOOK = paths.REPOSITORY / "book"
 PAGES = {"study": "reference_study", "ablation": "ablation"}

@@ -14,11 +14,11 @@ from safetensors import safe_open
 import kdlib
 from kdlib.critters import critter_at, render
 from kdlib.errors import InputError
-from kdlib.factor_network import load_factor_network
-from kdlib.model_names import available_models, find_model
 from kdlib.networks import build_networks
 from kdlib.paths import reference_folder
 from kdlib.released import save_released
+from kdlib.scoring.factor_network import load_factor_network
+from kdlib.use.model_names import available_models, find_model
 
 SHIPPED = reference_folder() / "quick" / "teacher"
 GOLDEN = [0.7055602, -2.0733478, 1.2794574, 0.0108541]

@@ -6,14 +6,14 @@ import torch
 from PIL import Image, ImageSequence
 
 import kdlib
-from kdlib import face_alignment, model_comparison
 from kdlib.__main__ import main
 from kdlib.critters import critter_at, render
 from kdlib.landmarks import LandmarkMasks
-from kdlib.model_comparison import compare_models
 from kdlib.networks import build_networks
 from kdlib.paths import reference_folder
 from kdlib.released import save_released
+from kdlib.use import face_alignment, model_comparison
+from kdlib.use.model_comparison import compare_models
 
 SHIPPED = str(reference_folder() / "quick" / "teacher")
 
@@ -78,7 +78,7 @@ def test_several_pictures_domains_and_styles_go_into_a_folder(translator, here):
 
 
 def test_a_damaged_picture_does_not_stop_the_others(here, monkeypatch, capsys):
-    monkeypatch.setattr("kdlib.translate_cli.TOGETHER", 2)  # so that the folder is read in several parts
+    monkeypatch.setattr("kdlib.use.translate_cli.TOGETHER", 2)  # so that the folder is read in several parts
     (here / "in").mkdir()
     for i in range(5):
         Image.open("photo.png").save(here / "in" / f"{i}.png")
@@ -254,6 +254,6 @@ def test_what_the_parser_refuses_has_no_traceback(arguments, capsys):
 
 def test_a_preset_without_students_has_nothing_to_compare(here, monkeypatch, capsys):
     monkeypatch.setenv("KDLIB_RUNS", str(here / "runs"))
-    monkeypatch.setattr("kdlib.model_names.available_models", lambda: ["quick/teacher", "mine/alpha8-kd"])
+    monkeypatch.setattr("kdlib.use.model_names.available_models", lambda: ["quick/teacher", "mine/alpha8-kd"])
     assert main(["translate", "photo.png", "--to", "dog", "--compare", "-o", "out.png"]) == 2
     assert "there is no finished model beside quick/teacher yet; name one, or train some" in capsys.readouterr().err

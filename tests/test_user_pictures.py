@@ -9,7 +9,7 @@ from PIL import Image, ImageOps
 
 from kdlib.errors import InputError
 from kdlib.images import load_image
-from kdlib.user_pictures import picture_files, read_one, read_squares
+from kdlib.use.user_pictures import picture_files, read_one, read_squares
 
 SIZE = 16
 ROUNDING = 1 / 127.5 + 1e-6  # one 8-bit level in [-1, 1]: Pillow rounds after each of its two passes, a tensor is never rounded

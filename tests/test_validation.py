@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kdlib import session, thesis
+from kdlib import session
 from kdlib.config import load_preset
 from kdlib.data import open_dataset
 from kdlib.errors import InputError
 from kdlib.validation import inspect_dataset
+from kdlib.views import thesis
 
 
 def write_pictures(folder, count, size=(16, 16), suffix=".png", mode="RGB", first=0):

@@ -5,7 +5,7 @@ from functools import cache
 
 import torch
 
-from kdlib.export import exportable, to_onnx, trace
+from kdlib.deploy.export import exportable, to_onnx, trace
 from kdlib.networks import Networks, build_networks
 
 ABOUT = {"model": "tiny", "licence": "MIT"}

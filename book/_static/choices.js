@@ -1,4 +1,4 @@
-// Lets a reader choose what a figure shows. kdlib.study_report leaves <div class="kdchoose"> around a figure that kdplot.js draws: a
+// Lets a reader choose what a figure shows. kdlib.book.study_report leaves <div class="kdchoose"> around a figure that kdplot.js draws: a
 // form with one select for either axis, and the values of every choice as JSON ({x: {name: ...}, y: {name: ...}}, a list a trace).
 (() => {
   "use strict";

@@ -1,4 +1,4 @@
-// Draws the explorer that kdlib.explorer left in the page as <div class="kdx"> with its data as JSON: one slider over the width
+// Draws the explorer that kdlib.book.explorer left in the page as <div class="kdx"> with its data as JSON: one slider over the width
 // cap moves the drawing of the networks, their costs, their scores and the same pictures together.
 (() => {
   "use strict";

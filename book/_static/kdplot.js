@@ -1,11 +1,11 @@
-// Draws the figures that kdlib.plotting left in the page as <div class="kdplot"><script type="application/json">.
+// Draws the figures that kdlib.views.plotting left in the page as <div class="kdplot"><script type="application/json">.
 // plotly.min.js, beside this file, is loaded once and only on pages with figures. A figure is drawn when it comes near the
 // window (or is unfolded, or the page is printed), in the colours of the theme, and again when the reader switches theme.
 (() => {
   "use strict";
   const plotlyUrl = document.currentScript.src.replace(/kdplot\.js.*$/, "plotly.min.js");
   const drawn = new Set();
-  // kdlib.plotting's colours on the left; on the right the lighter ones of the same hue that stand in for them on a dark page.
+  // kdlib.views.plotting's colours on the left; on the right the lighter ones of the same hue that stand in for them on a dark page.
   const IN_DARK = { "#0072B2": "#62BDF0", "#D55E00": "#F28E3C", "#009E73": "#14A97A", "#CC79A7": "#E3A0C5" };
 
   function loadPlotly() {

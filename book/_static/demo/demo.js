@@ -10,9 +10,9 @@ import { Translator, newestOnly } from "./translator.js";
 
 const MANIFEST_FORMAT = 1;
 const BACKENDS = { webgpu: "WebGPU", wasm: "WebAssembly" };
-const NO_MODELS = "this book was built without the networks. python -m kdlib.demo_assets makes them; then build the book again.";
+const NO_MODELS = "this book was built without the networks. python -m kdlib.deploy.demo_assets makes them; then build the book again.";
 const NO_RUNTIME =
-  "this book was built without onnxruntime-web, which runs the networks. python -m kdlib.browser_runtime fetches it; then build the book again.";
+  "this book was built without onnxruntime-web, which runs the networks. python -m kdlib.deploy.browser_runtime fetches it; then build the book again.";
 const MEASUREMENTS = 5; // translations before the reader does anything, so that the first times shown are medians
 
 /**

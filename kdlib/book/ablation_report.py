@@ -1,0 +1,102 @@
+"""The page of what each loss brings, as Markdown fragments: what was changed, what it changed, and what of that is decided.
+
+Everything is read from the runs of one preset under runs/reference, as in `kdlib.book.study_report`.
+"""
+
+from kdlib.book.ablation import ablation_claims, cost_of, described, measure_of
+from kdlib.book.claims import FAILS, HOLDS, UNDECIDED, Measure
+from kdlib.book.cost_report import shown
+from kdlib.book.seeds import BLANK, StudyResults, seeds_text, tidy
+from kdlib.book.study_report import REFERENCE, Study, claims, ended, joined, load_study, main_scores, marked, not_yet
+from kdlib.book.study_tables import NONE
+from kdlib.config import preset_names
+from kdlib.paths import reference_folder
+from kdlib.results import GUIDES, markdown_table
+from kdlib.views.study_figures import ablation_figure, plain
+
+
+def ablation_study() -> Study:
+    """The reference study where it has variants, else the first kept preset that has; the reference study where none has."""
+    reference = load_study()
+    if reference.results.variants:
+        return reference
+    others = (load_study(name) for name in preset_names() if name != REFERENCE and (reference_folder() / name).is_dir())
+    return next((study for study in others if study.results.variants), reference)
+
+
+def fragments(study: Study) -> dict[str, str]:
+    """Markdown by the name of the page's part."""
+    asked = ablation_claims(study.results.variants or tuple(study.preset.study.variants))
+    parts = {
+        "setup": setup(study),
+        "summary": summary(study),
+        "table": table(study),
+        "figure": figure(study),
+        "claims": claims(study, asked),
+    }
+    return {name: ended(text) for name, text in parts.items()}
+
+
+def setup(study: Study) -> str:
+    """What every variant leaves out or replaces."""
+    p, s = study.preset, study.preset.study
+    lines = []
+    for name in s.variants:
+        told, kept = described(name), study.results.student(study.results.main, True, name)
+        lines.append([told.change, told.equations.replace(" ", BLANK), f"`{name}`", "not yet" if kept is None else seeds_text(len(kept.rows))])
+    about = (
+        f"Preset `{p.name}`, {p.data.image_size} px, α = {s.main}, {p.training.student_iterations:,} iterations, all else as in the full recipe. "
+        f"The settings of every variant are in [{p.name}.toml](../kdlib/presets/{p.name}.toml); a notebook takes one by its name, "
+        f"`-p variant {next(iter(s.variants), 'NAME')}`."
+    )
+    return joined(about, markdown_table(["what is changed", "Eqs.", "variant", "kept"], lines) if lines else "This preset has no variants.")
+
+
+def table(study: Study) -> str:
+    """Every score of the full recipe, and how every variant changes it; bold where that is decided."""
+    results = study.results
+    full = results.student(results.main, True)
+    if full is None or not results.variants:
+        return not_yet(study)
+    groups = [full, *(results.student(results.main, True, name) for name in results.variants)]
+    heads = [f"α = {results.main}, distilled", "full recipe", *map(plain, results.variants)]
+    lines = [["seeds", *(seeds_text(len(group.rows)) for group in groups)]]
+    for headline in main_scores(results):
+        for guide in GUIDES:
+            measure = measure_of(headline, guide)
+            if (spread := full.spread(measure.of)) is not None:
+                name = measure.name.replace(" ", BLANK) if len(measure.name) < 26 else measure.name  # short ones stay in one line
+                lines.append([name, spread.text(measure.digits), *(_changed(results, variant, measure) for variant in results.variants)])
+    return markdown_table(heads, lines)
+
+
+def _changed(results: StudyResults, variant: str, measure: Measure) -> str:
+    part = cost_of(results, variant, measure)
+    if part is None:
+        return NONE
+    text = tidy(f"{part.margin if measure.lower_is_better else -part.margin:+.{measure.digits}f}")
+    return f"**{text}**" if part.deviation is not None and part.verdict != UNDECIDED else text
+
+
+def figure(study: Study) -> str:
+    results = study.results
+    if results.student(results.main, True) is None or not results.variants:
+        return not_yet(study)
+    return shown(ablation_figure(results, main_scores(results)))
+
+
+def summary(study: Study) -> str:
+    """Which variants cost something in the scores that their loss is meant for, in a sentence a verdict."""
+    results = study.results
+    found = {name: claim.ask(results) for name, claim in zip(results.variants, ablation_claims(results.variants), strict=True)}
+    told = {
+        HOLDS: "Worse for it, in the score that the loss is meant for",
+        FAILS: "Not worse for it",
+        UNDECIDED: "Within what seeds do",
+    }
+    sentences = []
+    for verdict, text in told.items():
+        names = [described(name).change + marked(f) for name, f in found.items() if f is not None and f.verdict == verdict]
+        if names:
+            sentences.append(f"**{text}:** {'; '.join(names)}.")
+    return "\n\n".join(sentences) if sentences else not_yet(study)

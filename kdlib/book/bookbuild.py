@@ -1,0 +1,212 @@
+"""Builds the HTML book out of the prose in book/ and the executed notebooks of one preset: ``python -m kdlib.book.bookbuild``.
+
+The root ``_toc.yml`` names the notebooks of preset quick. This module puts the asked preset and its students in their place,
+takes each notebook from runs/<preset> or, where the study used a shipped result, from runs/reference/<preset>, and hands the
+rest to Jupyter Book with every warning an error. The book is built beside the old one and takes its place only when it is
+whole and `bookcheck` finds no fault in it. A book whose sources have not changed is left alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import hashlib
+import importlib.metadata
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from kdlib.book.bookcheck import check_book
+from kdlib.book.report import write_fragments
+from kdlib.config import load_preset
+from kdlib.deploy.browser_runtime import place_runtime
+from kdlib.errors import InputError
+from kdlib.paths import REPOSITORY, runs_folder
+
+TOC_PRESET = "quick"  # the preset whose folders _toc.yml names
+_STUDENT = re.compile(rf"^runs/{TOC_PRESET}/alpha(\d+)(-kd)?/")
+_SHOWN = (".md", ".bib", ".py", ".toml", ".ipynb", ".json", ".csv", ".png", ".svg", ".css", ".js", ".mjs", ".wasm", ".onnx")
+_TOOLS = ("jupyter-book", "sphinx", "myst-nb", "sphinx-book-theme", "pydata-sphinx-theme", "plotly")
+
+
+def book_toc(toc: dict[str, Any], preset: str, alphas: Sequence[int] | None = None, root: Path = REPOSITORY) -> dict[str, Any]:
+    """The table of contents of ``preset``'s book.
+
+    ``toc``: the parsed _toc.yml. ``alphas``: widths of the preset's students, which take the place of those that _toc.yml
+    names; None keeps these. Each notebook is looked for in runs/<preset>, then in runs/reference/<preset>. Raises
+    `InputError` that lists every page not found and the command that makes the notebooks.
+    """
+    toc = copy.deepcopy(toc)
+    missing: list[str] = []
+
+    def resolve(entry: dict[str, Any]) -> None:
+        file = entry["file"]
+        if file.startswith(f"runs/{TOC_PRESET}/"):
+            rest = file.removeprefix(f"runs/{TOC_PRESET}/")
+            places = [f"runs/{preset}/{rest}", f"runs/reference/{preset}/{rest}"]
+            found = [place for place in places if (root / f"{place}.ipynb").is_file()]
+            if found:
+                entry["file"] = found[0]
+            else:
+                missing.append(f"{places[0]}.ipynb")
+        elif not (root / f"{file}.md").is_file():
+            missing.append(f"{file}.md")
+        for section in entry.get("sections", ()):
+            resolve(section)
+
+    resolve({"file": toc["root"]})
+    for part in toc["parts"]:
+        if alphas is not None:
+            part["chapters"] = _with_students(part["chapters"], alphas)
+        for chapter in part["chapters"]:
+            resolve(chapter)
+    if missing:
+        message = f"the book of preset {preset!r} lacks\n  " + "\n  ".join(missing)
+        if any(file.endswith(".ipynb") for file in missing):
+            message += f"\nThe notebooks are made by `python -m kdlib study --preset {preset}` (or `make book PRESET={preset}`)."
+        if runs_folder() != REPOSITORY / "runs":
+            message += f"\nKDLIB_RUNS is set, but a book is made of {root / 'runs'} only."
+        raise InputError(message)
+    return toc
+
+
+def _with_students(chapters: list[dict[str, Any]], alphas: Sequence[int]) -> list[dict[str, Any]]:
+    """Chapters with those of the first student, plain and distilled, repeated for every alpha in place of all students'."""
+    students = [c for c in chapters if _STUDENT.match(c["file"])]
+    if not students:
+        return chapters
+    first = _STUDENT.match(students[0]["file"])[1]
+    templates = [c for c in students if _STUDENT.match(c["file"])[1] == first]
+    text = yaml.safe_dump(templates)
+    made = [c for a in alphas for c in yaml.safe_load(re.sub(rf"(alpha(?: = )?){first}\b", rf"\g<1>{a}", text))]
+    at = chapters.index(students[0])
+    return chapters[:at] + made + [c for c in chapters[at:] if c not in students]
+
+
+def build_book(preset: str = TOC_PRESET, *, root: Path = REPOSITORY, force: bool = False, verbose: bool = False) -> Path:
+    """Build the book of ``preset`` (a shipped name or a .toml file) into ``root``/_build/html; returns its index.html.
+
+    ``force`` builds even if nothing changed; ``verbose`` shows what Sphinx says. Raises `InputError` when pages are missing,
+    when a page has a warning, or when a link of the built book is broken.
+    """
+    if not (root / "_config.yml").is_file():
+        raise InputError(f"{root} holds no _config.yml: the book is built in a clone of the repository (pip install -e .)")
+    name, alphas = _name_and_alphas(preset)
+    toc = book_toc(yaml.safe_load((root / "_toc.yml").read_text(encoding="utf-8")), name, alphas, root)
+    copy_plotly(root / "book" / "_static")
+    if root == REPOSITORY:  # the numbers in the prose come from the run folders, the same as the notebooks
+        if runs_folder() != root / "runs":
+            raise InputError(f"KDLIB_RUNS is set, but a book is made of {root / 'runs'} only: unset it")
+        write_fragments(name)
+        _place_demo_runtime(root / "book" / "_static" / "ort")
+
+    build = root / "_build"
+    html, stamp = build / "html", build / "fingerprint"
+    fingerprint = _fingerprint(root, toc)
+    if not force and (html / "index.html").is_file() and stamp.is_file() and stamp.read_text() == fingerprint:
+        print(f"book: up to date with preset {name}")
+        return html / "index.html"
+
+    work = build / "work"
+    shutil.rmtree(work, ignore_errors=True)  # a clean build: Sphinx reports a page's warnings only when it reads the page
+    work.mkdir(parents=True)
+    (work / "toc.yml").write_text(yaml.safe_dump(toc, sort_keys=False), encoding="utf-8")
+    _run_jupyter_book(root, work, verbose)
+    built = work / "_build" / "html"
+    faults = check_book(built)
+    if faults:
+        raise InputError("the built book has faults:\n  " + "\n  ".join(faults))
+
+    stamp.unlink(missing_ok=True)
+    if html.exists():
+        os.replace(html, work / "previous")
+    os.replace(built, html)
+    stamp.write_text(fingerprint)
+    shutil.rmtree(work)
+    return html / "index.html"
+
+
+def copy_plotly(static: Path) -> None:
+    """Put the plotly.js of the installed plotly wheel, the one its figures are written for, beside kdplot.js."""
+    import plotly
+
+    source = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
+    target = static / "plotly.min.js"
+    if target.is_file() and target.read_bytes() == source.read_bytes():
+        return
+    partial = target.with_suffix(".part")
+    shutil.copyfile(source, partial)
+    os.replace(partial, target)
+
+
+def _place_demo_runtime(folder: Path) -> None:
+    """What the live demo runs on. A book without it is whole all the same: the demo's page says what is missing."""
+    try:
+        place_runtime(folder)
+    except InputError as error:
+        print(f"book: the live demo will not run. {error}", file=sys.stderr)
+
+
+def _name_and_alphas(preset: str) -> tuple[str, tuple[int, ...] | None]:
+    if preset == TOC_PRESET:
+        return TOC_PRESET, None  # _toc.yml says it all
+    settings = load_preset(preset)
+    return settings.name, settings.study.alphas
+
+
+def _fingerprint(root: Path, toc: dict[str, Any]) -> str:
+    """SHA-256 over all that a page may show or link: settings, prose, sources, text and pictures of runs, tool versions."""
+    digest = hashlib.sha256(yaml.safe_dump(toc).encode())
+    for tool in _TOOLS:
+        try:
+            digest.update(f"{tool} {importlib.metadata.version(tool)}\n".encode())
+        except importlib.metadata.PackageNotFoundError as error:
+            raise InputError(f"{tool} is not installed: make environment, or pip install -e '.[book]'") from error
+    files = [root / "_config.yml"]
+    for folder in ("benchmarks", "book", "kdlib", "notebooks", "runs"):
+        files += [f for f in (root / folder).rglob("*") if f.suffix in _SHOWN and f.is_file()]
+    for file in sorted(files):
+        digest.update(f"{file.relative_to(root)}\n".encode())
+        digest.update(hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def _run_jupyter_book(root: Path, work: Path, verbose: bool) -> None:
+    command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", str(root)]
+    command += ["--path-output", str(work), "--toc", str(work / "toc.yml"), "-W", "--keep-going"]
+    if verbose:
+        code, log = subprocess.run(command, cwd=root).returncode, ""
+    else:
+        done = subprocess.run(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
+        code, log = done.returncode, re.sub(r"\x1b\[[0-9;]*m", "", done.stdout)
+    if code:
+        said = [line for line in log.splitlines() if re.search(r"WARNING|ERROR|CRITICAL|Error:|Exception", line)]
+        raise InputError("Jupyter Book reports:\n  " + "\n  ".join(said or log.splitlines()[-20:] or ["see above"]))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m kdlib.book.bookbuild", description="Build the HTML book of one preset.")
+    parser.add_argument("--preset", default=TOC_PRESET, help="a shipped preset or a .toml file (default: %(default)s)")
+    parser.add_argument("--force", action="store_true", help="build even if nothing changed")
+    parser.add_argument("--verbose", action="store_true", help="show what Sphinx says")
+    options = parser.parse_args(arguments)
+    start = time.perf_counter()
+    try:
+        index = build_book(options.preset, force=options.force, verbose=options.verbose)
+    except InputError as error:
+        print(f"book: {error}", file=sys.stderr)
+        return 1
+    print(f"book: {index} ({time.perf_counter() - start:.0f} s)")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,279 @@
+"""What the study claims, as data: a sentence each, and a test that result rows pass, fail, or are too few or too noisy to decide.
+
+The same tests are put to the runs kept in git and to the reader's own. A test gives one or more comparisons. A comparison is
+decided when it is larger than twice its deviation between trainings. Where only the main width was trained with several seeds,
+its deviation stands in for that of the others; where none was, the sign alone speaks, and the verdict says "in 1 seed". With
+three seeds that is a yardstick, no test of significance.
+
+The thesis's claims are in `kdlib.book.thesis_claims`, those about single losses in `kdlib.book.ablation`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from kdlib.book.seeds import BLANK, ONE_SEED, Group, Quantity, StudyResults, paired, seeds_text, tidy
+from kdlib.results import GUIDES, score
+
+HOLDS, FAILS, UNDECIDED = "holds", "does not hold", "undecided"
+DEVIATIONS = 2.0  # a comparison has to be larger than so many of its deviations to be decided
+COUNTED = 0  # seeds behind a number that training does not change
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A quantity of a row, with the name and the digits that a sentence gives it."""
+
+    name: str
+    of: Quantity
+    digits: int = 2
+    lower_is_better: bool = False
+
+
+@dataclass(frozen=True)
+class Part:
+    """One comparison. ``margin`` > 0 speaks for the claim; ``deviation`` is the margin's over trainings, None where unknown."""
+
+    margin: float
+    deviation: float | None
+    seeds: int  # behind the number with the fewest
+    text: str
+
+    @property
+    def verdict(self) -> str:
+        if self.deviation is not None and abs(self.margin) <= DEVIATIONS * self.deviation:
+            return UNDECIDED
+        return HOLDS if self.margin > 0 else FAILS
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What rows say to a claim: it fails if one of its comparisons does, and holds if all do."""
+
+    parts: tuple[Part, ...]
+
+    @property
+    def verdict(self) -> str:
+        verdicts = {part.verdict for part in self.parts}
+        return FAILS if FAILS in verdicts else UNDECIDED if UNDECIDED in verdicts else HOLDS
+
+    @property
+    def seeds(self) -> int:
+        """Behind the number with the fewest; 0 where all are counted."""
+        return min(part.seeds for part in self.parts)
+
+    @property
+    def by_sign(self) -> bool:
+        """Whether nothing is known of a deviation, so that the sign alone speaks."""
+        return any(part.deviation is None and part.seeds != COUNTED for part in self.parts)
+
+    @property
+    def verdict_text(self) -> str:
+        """'holds', or 'holds in 1 seed' where nothing is known of the deviation."""
+        return f"{self.verdict} in {ONE_SEED}" if self.by_sign else self.verdict
+
+    @property
+    def text(self) -> str:
+        """'latent: 79.0 → 60.2 (−18.8 ± 2.1); reference: ...; 3 seeds'."""
+        seeds = () if self.seeds == COUNTED or self.by_sign else (seeds_text(self.seeds),)
+        return "; ".join([*(part.text for part in self.parts), *seeds])
+
+
+Test = Callable[[StudyResults], Iterable[Part | None]]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """``test`` gives the comparisons that the claim stands on; none where the rows cannot be asked.
+
+    ``asked``: what the test asks, in words, where that is not the sentence itself.
+    """
+
+    key: str
+    sentence: str
+    test: Test
+    asked: str = ""
+
+    def ask(self, results: StudyResults) -> Finding | None:
+        """None where a run that the claim is about is not there."""
+        parts = tuple(self.test(results))
+        return Finding(parts) if parts and None not in parts else None
+
+
+# ---- quantities ----
+
+
+def distance(guide: str) -> Measure:
+    """The Frechet distance in the first feature network that the rows were judged by, of one guide or the mean of "both"."""
+    guides = GUIDES if guide == "both" else (guide,)
+
+    def of(row: dict) -> float | None:
+        key = next((scores["frechet"] for scores in row.get("feature_networks", {}).values()), "")
+        values = [score(row, g, key) for g in guides]
+        return None if None in values else sum(values) / len(values)
+
+    return Measure(guide, of, 1, lower_is_better=True)
+
+
+def diversity(guide: str) -> Measure:
+    def of(row: dict) -> float | None:
+        return score(row, guide, next((scores["diversity"] for scores in row.get("feature_networks", {}).values()), ""))
+
+    return Measure(guide, of, 2)
+
+
+def factor(guide: str, key: str) -> Measure:
+    return Measure(guide, lambda row: score(row, guide, key))
+
+
+# ---- comparisons ----
+
+
+def scatter(results: StudyResults, group: Group, of: Quantity) -> float | None:
+    """Deviation of a quantity between trainings of ``group``; of a single one that of the main width's students stands in.
+
+    The one teacher that all students learn from does not scatter: 0.
+    """
+    if not group.is_student:
+        return 0.0
+    alike = (group, results.student(results.main, group["distilled"]), results.student(results.main, not group["distilled"]))
+    spreads = [found for one in alike if one is not None and (found := one.spread(of)) is not None]
+    return next((spread.deviation for spread in spreads if spread.deviation is not None), None)
+
+
+def compare(results: StudyResults, a: Group | None, b: Group | None, measure: Measure, name: str = "") -> Part | None:
+    """Whether ``b`` is better than ``a``: by paired differences where they share several seeds, else by their means.
+
+    None where one of them is missing or has no such score, or two students had different numbers of iterations.
+    """
+    if a is None or b is None or (a.is_student and b.is_student and a["iterations"] != b["iterations"]):
+        return None
+    before, after = a.spread(measure.of), b.spread(measure.of)
+    if before is None or after is None:
+        return None
+    pairs = paired(a, b, measure.of)
+    if pairs is not None and pairs.count > 1:
+        difference, deviation, seeds = pairs.mean, pairs.deviation, pairs.count
+    else:
+        scatters = [scatter(results, group, measure.of) for group in (a, b)]
+        deviation = None if None in scatters else math.hypot(*scatters)
+        difference, seeds = after.mean - before.mean, min(before.count, after.count)
+    digits = measure.digits
+    text = f"{name or measure.name}: {before.mean:.{digits}f} → {after.mean:.{digits}f} ({_signed(difference, deviation, digits)})"
+    return Part(-difference if measure.lower_is_better else difference, deviation, seeds, tidy(text))
+
+
+def above(results: StudyResults, group: Group | None, measure: Measure, threshold: float) -> Part | None:
+    """Whether a score is above a threshold."""
+    spread = None if group is None else group.spread(measure.of)
+    if spread is None:
+        return None
+    return Part(spread.mean - threshold, scatter(results, group, measure.of), spread.count, f"{measure.name}: {spread.text(measure.digits)}")
+
+
+def relative_to_teacher(results: StudyResults, measure: Measure, limit: float) -> Part | None:
+    """Whether the distilled main width is worse than its teacher by at most ``limit``, a fraction of the teacher's value."""
+    student, teacher = results.student(results.main, True), results.teacher
+    if student is None or teacher is None:
+        return None
+    mine, its = student.spread(measure.of), teacher.spread(measure.of)
+    if mine is None or its is None or its.mean == 0:
+        return None
+    change = mine.mean / its.mean - 1
+    deviation = scatter(results, student, measure.of)
+    deviation = None if deviation is None else abs(deviation / its.mean)
+    margin = limit - change if measure.lower_is_better else limit + change
+    return Part(margin, deviation, mine.count, f"{measure.name}: {percent(change, deviation)}")
+
+
+def at_least_times_smaller(results: StudyResults, key: str, factor: float, name: str) -> Part | None:
+    """Whether the main width's count is at least ``factor`` times below the teacher's."""
+    student, teacher = results.student(results.main, True), results.teacher
+    if student is None or teacher is None or not student[key] or not teacher[key]:
+        return None
+    times = teacher[key] / student[key]
+    return Part(times - factor, None, COUNTED, f"{times:.1f} times fewer {name}")
+
+
+def _signed(difference: float, deviation: float | None, digits: int) -> str:
+    text = f"{difference:+.{digits}f}"
+    return text if deviation is None else f"{text} ± {deviation:.{digits}f}"
+
+
+def percent(change: float, deviation: float | None = None) -> str:
+    text = f"{100 * change:+.0f}" + ("" if deviation is None else f" ± {100 * deviation:.0f}")
+    return tidy(f"{text}{BLANK}%")
+
+
+# ---- what is claimed ----
+
+
+def distilled_is_better(*measures: Measure) -> Test:
+    """At the main width, against the same network trained alone."""
+
+    def test(results: StudyResults) -> list[Part | None]:
+        alone, distilled = (results.student(results.main, kind) for kind in (False, True))
+        return [compare(results, alone, distilled, measure) for measure in measures]
+
+    return test
+
+
+def _at_every_width(results: StudyResults) -> list[Part | None]:
+    measure, widths = distance("both"), results.alphas
+    if len(widths) < 2:
+        return []
+    return [compare(results, results.student(a, False), results.student(a, True), measure, f"α = {a}") for a in widths]
+
+
+def _smallest_keeps_species(results: StudyResults) -> list[Part | None]:
+    smallest = results.student(min(results.alphas), True) if results.alphas else None
+    return [above(results, smallest, factor(guide, "domain_accuracy"), 0.9) for guide in GUIDES]
+
+
+def _translates(results: StudyResults, group: Group | None) -> list[Part | None]:
+    asked = (("content kept", "content_correlation"), ("style followed", "style_correlation"))
+    return [above(results, group, Measure(name, factor("reference", key).of), 0.5) for name, key in asked]
+
+
+def _width_helps(results: StudyResults) -> list[Part | None]:
+    widths = results.alphas
+    if len(widths) < 2:
+        return []
+    narrow, wide = (results.student(alpha, True) for alpha in (widths[0], widths[-1]))
+    return [compare(results, narrow, wide, distance(guide)) for guide in GUIDES]
+
+
+def _worth_more_than_width(results: StudyResults) -> list[Part | None]:
+    if not results.alphas or results.alphas[0] == results.main:
+        return []
+    alone, small = results.student(results.main, False), results.student(results.alphas[0], True)
+    return [compare(results, alone, small, distance(guide)) for guide in GUIDES]
+
+
+STUDY_CLAIMS = (
+    Claim("teacher", "The teacher translates: reference-guided, content kept and style followed are both above 0.5.",
+          lambda results: _translates(results, results.teacher)),
+    *(
+        Claim(
+            guide, f"Distillation lowers the {guide}-guided Fréchet distance (main width, equal iterations).", distilled_is_better(distance(guide))
+        )
+        for guide in GUIDES
+    ),
+    Claim("every_width", "Distillation lowers the Fréchet distance at every width (mean of both kinds of guidance).", _at_every_width),
+    Claim(
+        "content", "A distilled student keeps more of its source than the same network alone (content kept).",
+        distilled_is_better(*(factor(guide, "content_correlation") for guide in GUIDES)),
+    ),
+    Claim(
+        "style", "A distilled student follows its reference more closely than the same network alone (style followed).",
+        distilled_is_better(factor("reference", "style_correlation")),
+    ),
+    Claim("species", "The narrowest distilled student paints the asked species in more than nine of ten pictures.", _smallest_keeps_species),
+    Claim("translates", "The distilled main width translates: content kept and style followed are both above 0.5.",
+          lambda results: _translates(results, results.student(results.main, True))),
+    Claim("width", "Of the distilled students the widest has a lower Fréchet distance than the narrowest.", _width_helps),
+    Claim("worth", "Distillation is worth more than width: the narrowest distilled student has a lower Fréchet distance than the main width "
+          "alone.", _worth_more_than_width),
+)  # fmt: skip

@@ -1,0 +1,246 @@
+"""The deployment page's tables and figures: Markdown made from results in runs/reference/deployment.
+
+``latency_*.json`` and ``layers_*.json`` are benchmarks' (benchmarks/latency.py, benchmarks/layer_profile.py), ``export_*.json`` the
+reports of `python -m kdlib export`, one a model. For what is not there the page has the command that makes it.
+"""
+
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from kdlib.book.cost_report import shown
+from kdlib.deploy.latency import RUNTIMES
+from kdlib.headlines import Headline, headlines
+from kdlib.paths import reference_folder
+from kdlib.results import GUIDES, markdown_table
+from kdlib.views.latency_figures import macs_figure, milliseconds, share_figure
+
+FOLDER = "runs/reference/deployment"
+AIM = {"times_faster": 10, "pictures_a_second": 30}  # what the study works towards: the generator at 256 px on two cores of a CPU
+PRECISIONS = {"fp32": "float32", "fp16": "float16 weights", "int8": "8-bit integers", "pt2": "ExportedProgram"}
+NETWORKS = {"generator": "$G$", "style_encoder": "$E$", "mapping_network": "$F$"}
+
+Results = dict[str, Any]
+
+
+def fragments(folder: Path | None = None) -> dict[str, str]:
+    """Markdown by the name of the page's part; ``folder`` holds the results, by default runs/reference/deployment."""
+    folder = reference_folder() / "deployment" if folder is None else folder
+    parts: dict[str, tuple[str, Callable[[Results], str], str]] = {
+        f"{name}_{which}": (f"{name}_{which}", make, f"python benchmarks/{script}.py {which_option} --json {FOLDER}/{name}_{which}.json")
+        for name, make, script in (("latency", latency, "latency"), ("layers", layers, "layer_profile"))
+        for which, which_option in (("256", "--size 256"), ("64", "--size 64"), ("trained", "--model quick/teacher --model quick/alpha48-kd"))
+    }
+    for form in ("reordered", "transposed"):
+        file = f"latency_256_{form}"
+        parts[file] = (file, latency_table, f"python benchmarks/latency.py --size 256 --form {form} --json {FOLDER}/{file}.json")
+    found = {}
+    for name, (file, make, command) in parts.items():
+        path = folder / f"{file}.json"
+        text = make(_read(path)) if path.is_file() else _missing(command)
+        found[name] = text.rstrip() + "\n"
+    exports = [_read(path) for path in sorted(folder.glob("export_*.json"))]
+    missing = _missing(f"python -m kdlib export quick/teacher --json {FOLDER}/export_quick_teacher.json")
+    for name, make in (("sizes", sizes), ("errors", errors), ("scores", scores), ("quantisation", quantisation)):
+        found[name] = (make(exports) if exports else missing).rstrip() + "\n"
+    return found
+
+
+def _read(path: Path) -> Results:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _missing(command: str) -> str:
+    return f"Not measured yet: `{command}`."
+
+
+def _joined(parts: Iterable[str]) -> str:
+    return "\n\n".join(part for part in parts if part)
+
+
+def _machine(result: Results) -> str:
+    environment = result["environment"]
+    threads = result.get("threads", environment["threads"])
+    named = {"torch": "PyTorch", "onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
+    versions = {**environment["packages"], **environment.get("runtimes", {})}
+    programs = ", ".join(f"{label} {versions[key]}" for key, label in named.items() if key in versions)
+    text = f"{environment['processor']}, {threads} thread{'s' if threads > 1 else ''}; {programs}"
+    if before := environment.get("machine_before"):
+        busy = max(before["load"], environment["machine_after"]["load"])
+        text += f"; load of its {before['cores']} cores at most {busy:.1f}, this measurement included"
+    return text
+
+
+def _bytes(count: float) -> str:
+    return f"{count / 2**20:.2f} MiB" if count < 9.95 * 2**20 else f"{count / 2**20:,.0f} MiB"
+
+
+def _series(result: Results) -> list[tuple[str, str]]:
+    found = dict.fromkeys((r["runtime"], r["precision"]) for r in result["rows"])
+    return sorted(found, key=lambda one: list(RUNTIMES).index(one[0]))
+
+
+def latency(result: Results) -> str:
+    """Time, memory and file of one translation, by model, runtime and precision."""
+    figure = shown(macs_figure(result, ("fp32", "int8")))
+    return _joined([figure, latency_table(result), _promise(result), _aim(result), _memory(result)])
+
+
+def latency_table(result: Results) -> str:
+    """Time of one translation, by model, runtime and precision, and what it was measured on."""
+    rows = {(r["model"], r["runtime"], r["precision"]): r for r in result["rows"]}
+    models = list(dict.fromkeys(r["model"] for r in result["rows"]))
+    heads = [f"a picture: median (p90){', times faster' if len(models) > 1 else ''}", *models]
+    table = []
+    for runtime, precision in _series(result):
+        of_teacher, cells = rows.get((models[0], runtime, precision)), []
+        for model in models:
+            row = rows.get((model, runtime, precision))
+            if row is None:
+                cells.append("–")
+                continue
+            text = f"{milliseconds(row['median_seconds'])} ({milliseconds(row['p90_seconds'])})"
+            cells.append(text + (f", {of_teacher['median_seconds'] / row['median_seconds']:.1f}×" if of_teacher and model != models[0] else ""))
+        table.append([f"{RUNTIMES[runtime]}, {precision}", *cells])
+    count = len(result["rows"][0]["seconds"])
+    about = f"Batch 1, the generator alone, {count} timed calls of each in turns. {_machine(result)}."
+    return _joined([markdown_table(heads, table), about, _refused(result)])
+
+
+def _promise(result: Results) -> str:
+    """How much of the saving in MACs each runtime turns into time, in float32."""
+    models, teacher = result["models"], next(iter(result["models"]))
+    times = {(r["model"], r["runtime"]): r["median_seconds"] for r in result["rows"] if r["precision"] == "fp32"}
+    sentences = []
+    for model in list(models)[1:]:
+        fewer = models[teacher]["macs"] / models[model]["macs"]
+        timed = [r for r in RUNTIMES if (model, r) in times and (teacher, r) in times]
+        faster = [f"{times[teacher, r] / times[model, r]:.1f} in {RUNTIMES[r]}" for r in timed]
+        if faster:
+            sentences.append(f"{model}: {fewer:.1f} times fewer MACs; times faster in float32: {', '.join(faster)}.")
+    return "\n".join(f"- {sentence}" for sentence in sentences)
+
+
+def _aim(result: Results) -> str:
+    """The fastest student against what the study works towards, at 256 px."""
+    models, teacher = result["models"], next(iter(result["models"]))
+    if models[teacher]["image_size"] != 256 or len(models) < 2:
+        return ""
+    of_teacher = {(r["runtime"], r["precision"]): r["median_seconds"] for r in result["rows"] if r["model"] == teacher}
+    students = [r for r in result["rows"] if r["model"] != teacher]
+    best = min(students, key=lambda r: r["median_seconds"])
+    second = f"{best['model']} in {RUNTIMES[best['runtime']]} ({best['precision']}) makes {1 / best['median_seconds']:.1f} pictures a second"
+    faster = {(r["model"], r["runtime"], r["precision"]): of_teacher[r["runtime"], r["precision"]] / r["median_seconds"]
+              for r in students if (r["runtime"], r["precision"]) in of_teacher}  # fmt: skip
+    (model, runtime, precision), times = max(faster.items(), key=lambda item: item[1])
+    return (
+        f"The aim is {AIM['times_faster']} times the teacher's speed in the same runtime and {AIM['pictures_a_second']} pictures a second. "
+        f"The fastest, {second}; the largest gain over the teacher in one runtime and precision is {times:.1f} times "
+        f"({model}, {RUNTIMES[runtime]}, {precision})."
+    )
+
+
+def _memory(result: Results) -> str:
+    """File and peak of the process, where they were measured."""
+    if "peak_bytes" not in result["rows"][0]:
+        return ""
+    rows = {(r["model"], r["runtime"], r["precision"]): r for r in result["rows"]}
+    heads, table = ["file, peak of the process", *result["models"]], []
+    for runtime, precision in _series(result):
+        found = [rows.get((model, runtime, precision)) for model in result["models"]]
+        cells = ["–" if r is None else f"{_bytes(r['file_bytes'])}, {_bytes(r['peak_bytes'])}" for r in found]
+        table.append([f"{RUNTIMES[runtime]}, {precision}", *cells])
+    about = "The peak is that of a process of its own, libraries included. PyTorch's rows count weights in the place of a file."
+    return _joined([markdown_table(heads, table), about])
+
+
+def _refused(result: Results) -> str:
+    return "Not measured here: " + "; ".join(f"{label} ({why})" for label, why in result["refused"].items()) + "." if result["refused"] else ""
+
+
+def layers(result: Results) -> str:
+    """Where the time goes, and where the MACs."""
+    heads = ["kind of layer", *(f"{p['model']}, {p['runtime']}: {milliseconds(p['seconds'])}" for p in result["profiles"])]
+    kinds = dict.fromkeys(row["kind"] for profile in result["profiles"] for row in profile["kinds"])
+    table = []
+    for kind in kinds:
+        cells = []
+        for profile in result["profiles"]:
+            row = next((r for r in profile["kinds"] if r["kind"] == kind), None)
+            cells.append("–" if row is None else f"{100 * row['time_share']:.1f} % / {100 * row['mac_share']:.1f} %")
+        table.append([kind, *cells])
+    parts = [shown(share_figure(profile)) for profile in result["profiles"] if profile["model"] == result["profiles"][-1]["model"]]
+    about = f"Share of the time / share of the MACs; medians of {result['rounds']} passes. {_machine(result)}."
+    return _joined([*parts, markdown_table(heads, table), *map(_without_macs, result["profiles"]), about])
+
+
+def _without_macs(profile: Results) -> str:
+    idle = sum(row["time_share"] for row in profile["kinds"] if row["mac_share"] < 0.001)
+    worst = max(profile["kinds_and_sizes"], key=lambda row: row["time_share"] - row["mac_share"])
+    return (
+        f"- {profile['model']}, {profile['runtime']}: {100 * idle:.0f} % of the time goes to layers that the count does not know. The "
+        f"largest excess of time over MACs is that of {worst['kind']} at {worst['size']} px ({100 * worst['time_share']:.1f} % of the time, "
+        f"{100 * worst['mac_share']:.1f} % of the MACs)."
+    )
+
+
+def sizes(exports: list[Results]) -> str:
+    """Files, in bytes."""
+    lines = []
+    for export in exports:
+        for precision, label in PRECISIONS.items():
+            own = {Path(file).stem: count for file, count in export["bytes"].items() if file.startswith(f"{precision}/")}
+            if own:
+                lines.append([f"{export['model']}, {label}", *(_bytes(own[n]) for n in NETWORKS), _bytes(sum(own.values()))])
+    return markdown_table(["model, format", *NETWORKS.values(), "together"], lines)
+
+
+def errors(exports: list[Results]) -> str:
+    """Largest and mean error of each network's outputs against PyTorch."""
+    lines = []
+    for export in exports:
+        for runtime, precision in dict.fromkeys((e["runtime"], e["precision"]) for e in export["errors"]):
+            own = {e["network"]: e for e in export["errors"] if (e["runtime"], e["precision"]) == (runtime, precision)}
+            lines.append([f"{export['model']}, {runtime}, {precision}", *(f"{own[n]['max']:.1e} ({own[n]['mean']:.1e})" for n in NETWORKS)])
+    return markdown_table(["largest (mean) absolute error", *NETWORKS.values()], lines)
+
+
+def scores(exports: list[Results]) -> str:
+    """Scores of what was exported, by the protocol that scores PyTorch's networks."""
+    scored = [e for e in exports if "scores" in e]
+    if not scored:
+        return "These exports were not scored."
+    parts = []
+    for export in scored:
+        found = export["scores"]
+        networks = {n["name"]: n["scores"] for n in found["protocol"]["feature_networks"]}
+        asked = [h for h in headlines([{"feature_networks": networks}]) if any(h.key in s[g] for s in found["of"].values() for g in GUIDES)]
+        lines = []
+        for name, guides in found["of"].items():
+            noise = f"{found['psnr'][name]:.1f} dB" if name in found["psnr"] else "–"
+            lines.append([PRECISIONS.get(name, name), *(_both(guides, h) for h in asked), noise])
+        parts.append(markdown_table([f"{export['model']}, latent / reference", *(h.heading for h in asked), "PSNR to PyTorch"], lines))
+        broken = [f"{PRECISIONS[name]} ({', '.join(text)})" for name, text in found["violations"].items() if text]
+        kept = f"Beyond the tolerance: {'; '.join(broken)}." if broken else "All are within the tolerance."
+        parts.append(f"{found['protocol']['outputs']:,} translations each, run by ONNX Runtime. {kept}")
+    return _joined(parts)
+
+
+def _both(guides: dict[str, dict[str, float]], headline: Headline) -> str:
+    return " / ".join(f"{guides[g][headline.key]:.{headline.digits}f}" if headline.key in guides[g] else "–" for g in GUIDES)
+
+
+def quantisation(exports: list[Results]) -> str:
+    """Which layers stayed in float, and how that was found."""
+    parts = []
+    for export in exports:
+        if "quantisation" not in export:
+            continue
+        lines = []
+        for name, record in export["quantisation"].items():
+            tried = "; ".join(f"{c['in_float']} in float: {', '.join(c['violations']) or 'within the tolerance'}" for c in record["candidates"])
+            most = ", ".join(f"`{row['layer'].rpartition('/')[0]}` ({row['relative']:.3f})" for row in record["sensitivity"][:4])
+            lines.append([NETWORKS[name], f"{len(record['in_float'])} of {record['layers']}", most, tried])
+        parts.append(markdown_table([export["model"], "layers in float", "most sensitive (relative error, alone)", "tried"], lines))
+    return _joined(parts) or "None of these exports has 8-bit networks."

@@ -1,0 +1,287 @@
+"""The reference study's pages as Markdown fragments: tables, figures, and those sentences whose wording depends on the outcome.
+
+Everything is read from the runs of one preset under runs/reference. Of runs that are not there the fragments say so; what can be
+counted without training, the costs and the commands, is always shown.
+"""
+
+import html
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from kdlib.book import claims_report, study_pictures, study_tables
+from kdlib.book.ablation import TOLD_FACTORS
+from kdlib.book.claims import FAILS, HOLDS, STUDY_CLAIMS, UNDECIDED, Claim, Measure, distance, factor
+from kdlib.book.cost_report import shown
+from kdlib.book.seeds import ONE_SEED, StudyResults, seeds_text
+from kdlib.config import Preset, load_preset
+from kdlib.headlines import Headline, headlines
+from kdlib.paths import reference_folder
+from kdlib.results import GUIDES, kept_rows, markdown_table
+from kdlib.runs import TEACHER, Run
+from kdlib.study import students
+from kdlib.views import study_figures
+
+TRANSLATES = {"species right": "domain_accuracy", "content kept": "content_correlation", "style followed": "style_correlation"}  # reference-guided
+REFERENCE = "mini"  # the preset whose runs, kept in git, are the reference study
+
+
+@dataclass(frozen=True)
+class Study:
+    """A preset, the rows of its runs that are kept in git, and the runs that it should have."""
+
+    preset: Preset
+    rows: list[dict[str, Any]]
+    results: StudyResults
+
+    @property
+    def planned(self) -> tuple[str, ...]:
+        return (TEACHER, *(student.name for student in students(self.preset)))
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        kept = {row["run"] for row in self.rows}
+        return tuple(name for name in self.planned if name not in kept)
+
+
+def load_study(name: str = REFERENCE) -> Study:
+    """The study of a shipped preset, as far as it is kept."""
+    preset, rows = load_preset(name), kept_rows(name)
+    return Study(preset, rows, StudyResults.of(rows, preset.study.main, preset.study.variants))
+
+
+def fragments(study: Study) -> dict[str, str]:
+    """Markdown by the name of the page's part."""
+    parts = {
+        "setup": setup(study),
+        "summary": summary(study),
+        "quality": study_tables.quality_table(study.results) if study.results else not_yet(study),
+        "factors": factors(study),
+        "tradeoff": tradeoff(study),
+        "effect": effect(study),
+        "curves": curves(study),
+        "cost": study_tables.cost_table(study.preset, study_tables.latencies(study.preset)),
+        "pictures": pictures(study),
+        "thesis": claims_report.in_page(claims_report.thesis_table(study.results)) if study.results else not_yet(study),
+        "claims": claims(study, STUDY_CLAIMS),
+        "compute": study_tables.compute_table(study.rows) if study.rows else not_yet(study),
+        "price": price(study),
+        "commands": study_tables.commands(study.preset),
+    }
+    return {name: ended(text) for name, text in parts.items()}
+
+
+def ended(text: str) -> str:
+    """A fragment as it is written: with one line end, or empty."""
+    return text.rstrip() + "\n" if text else ""
+
+
+def not_yet(study: Study) -> str:
+    return f"*No run of preset `{study.preset.name}` is kept here yet:* `python -m kdlib study --preset {study.preset.name}` makes them.\n"
+
+
+def joined(*parts: str) -> str:
+    return "\n\n".join(part for part in parts if part)
+
+
+def _words(items: list[str]) -> str:
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
+
+
+def main_scores(results: StudyResults) -> list[Headline]:
+    """The scores that figures show: the first feature network's distance, and the factor scores."""
+    rows = [row for group in results.groups for row in group.rows]
+    found = headlines(rows)
+    factor_keys = {h.key for h in TOLD_FACTORS}
+    first = next(iter(rows[0]["feature_networks"].values())) if rows and rows[0].get("feature_networks") else {}
+    return [h for h in found if h.key in (first.get("frechet"), first.get("diversity")) or h.key in factor_keys]
+
+
+# ---- the reference study ----
+
+
+def setup(study: Study) -> str:
+    """What is trained, from the preset, and what of it is kept."""
+    p, s = study.preset, study.preset.study
+    seeds = s.seeds or (p.training.seed,)
+    drawn = f"{p.data.train_per_domain:,} for training and {p.data.val_per_domain:,} to test a species"
+    others = seeds[: s.seeds_of_others]
+    lines = [
+        ["pictures", f"Critters, {p.data.image_size} px, {drawn}", "the same"],
+        ["width cap α", str(p.networks.teacher_alpha), ", ".join(map(str, s.alphas))],
+        [f"iterations of batch {p.training.batch_size}", f"{p.training.teacher_iterations:,}", f"{p.training.student_iterations:,}"],
+        ["learning rate", f"{p.training.learning_rate:g}", f"{p.training.student_learning_rate or p.training.learning_rate:g}"],
+        ["seeds", str(p.training.seed), f"α = {s.main}: {', '.join(map(str, seeds))}; other widths: {', '.join(map(str, others))}"],
+    ]
+    missing, planned = study.missing, study.planned
+    if not missing:
+        kept = f"All {len(planned)} runs are kept in `runs/reference/{p.name}`."
+    elif len(missing) == len(planned):
+        kept = not_yet(study)
+    else:
+        names = ", ".join(f"`{name}`" for name in missing)
+        kept = f"Of its {len(planned)} runs, {len(planned) - len(missing)} are kept so far. **Not there yet:** {names}."
+    return joined(markdown_table([f"preset `{p.name}`", "teacher", "students"], lines), kept)
+
+
+def summary(study: Study) -> str:
+    """The outcome at a glance: the main width beside its teacher, and what of it is decided; what cannot be said yet is left out."""
+    results = study.results
+    if not results:
+        return not_yet(study)
+    decided = f"Of the study's {len(STUDY_CLAIMS)} {{ref}}`claims <study-claims>`, {claims_report.counted(results, STUDY_CLAIMS)}."
+    return joined(_cost_sentence(results), _glance(results), _verdict_sentence(results), _width_sentence(results), decided)
+
+
+def _cost_sentence(results: StudyResults) -> str:
+    student = results.student(results.main, True)
+    if student is None or results.teacher is None:
+        return ""
+    times = [f"**{results.teacher[key] / student[key]:.1f} times fewer {name}**" for key, name in (("parameters", "weights"), ("macs", "MACs"))]
+    return f"The student of the main width, α = {results.main}, has {_words(times)} than its teacher."
+
+
+def _glance(results: StudyResults) -> str:
+    """The main width, distilled and alone, under its teacher: distances, and whether it still translates."""
+    rows = {"teacher": results.teacher, f"**α = {results.main}, distilled**": results.student(results.main, True),
+            f"α = {results.main}, trained alone": results.student(results.main, False)}  # fmt: skip
+    columns = {f"Fréchet distance, {guide}-guided": distance(guide) for guide in GUIDES}
+    columns |= {name: Measure(name, factor("reference", key).of) for name, key in TRANSLATES.items()}
+    groups = {name: group for name, group in rows.items() if group is not None}
+    columns = {name: m for name, m in columns.items() if any(group.spread(m.of) for group in groups.values())}
+    lines = []
+    for name, group in groups.items():
+        spreads = [(group.spread(m.of), m.digits) for m in columns.values()]
+        lines.append([name, *(study_tables.NONE if one is None else one.text(digits) for one, digits in spreads), seeds_text(len(group.rows))])
+    return markdown_table(["", *columns, "seeds"], lines) if columns else ""
+
+
+def _asked(results: StudyResults, keys: tuple[str, ...]) -> dict[str, Any]:
+    return {claim.key: found for claim in STUDY_CLAIMS if claim.key in keys and (found := claim.ask(results)) is not None}
+
+
+def marked(found: Any) -> str:
+    return f" ({ONE_SEED})" if found.by_sign else ""
+
+
+def _verdict_sentence(results: StudyResults) -> str:
+    found = _asked(results, GUIDES)
+    told = {
+        HOLDS: "distillation lowers the {} distance", FAILS: "distillation does *not* lower the {} distance",
+        UNDECIDED: "the difference that distillation makes to the {} distance is within what seeds do",
+    }  # fmt: skip
+    if len({one.verdict for one in found.values()}) == 1 and len(found) > 1:
+        one = next(iter(found.values()))
+        return f"At equal iterations, {told[one.verdict].format('latent- and the reference-guided')}{marked(one)}."
+    clauses = [told[one.verdict].format(f"{guide}-guided") + marked(one) for guide, one in found.items()]
+    return f"At equal iterations, {'; '.join(clauses)}." if clauses else ""
+
+
+def _width_sentence(results: StudyResults) -> str:
+    told = {
+        "every_width": {HOLDS: "Distillation helps at every width", FAILS: "Distillation does not help at every width",
+                        UNDECIDED: "Whether distillation helps at every width is open"},
+        "worth": {HOLDS: "the narrowest distilled student has a lower distance than the main width alone",
+                  FAILS: "the narrowest distilled student does not have a lower distance than the main width alone",
+                  UNDECIDED: "whether the narrowest distilled student is better than the main width alone is open"},
+    }  # fmt: skip
+    clauses = [told[key][found.verdict] + marked(found) for key, found in _asked(results, ("every_width", "worth")).items()]
+    text = "; ".join(clauses)
+    return f"{text[0].upper()}{text[1:]}." if text else ""
+
+
+def factors(study: Study) -> str:
+    if not study.results:
+        return not_yet(study)
+    return joined(*(study_tables.factor_table(study.results, guide) for guide in GUIDES))
+
+
+def tradeoff(study: Study) -> str:
+    """The figure of quality against cost, with controls for both axes."""
+    if not study.results.grid:
+        return not_yet(study)
+    costs = {"weights of G, E and F": lambda row: row.get("parameters"), "MACs": lambda row: row.get("macs")}
+    seconds = study_tables.latencies(study.preset)
+    for runtime in dict.fromkeys(runtime for model in seconds.values() for runtime in model):
+        name = lambda row: TEACHER if row["role"] == TEACHER else str(row["alpha"])  # noqa: E731
+        costs[f"latency of G, {runtime}"] = lambda row, runtime=runtime: seconds.get(name(row), {}).get(runtime)
+    data = study_figures.choices(study.results, costs, headlines(study.rows))
+    if not data["x"] or not data["y"]:
+        return not_yet(study)
+    figure = shown(study_figures.tradeoff_figure(study.results, data))
+    controls = _select("x", "against", _x_options(data)) + _select("y", "score", _y_options(data))
+    opening = f'<div class="kdchoose"><form>{controls}</form>'
+    closing = f'<script type="application/json" class="kdchoose-data">{_embedded(data)}</script></div>'
+    files = f'{claims_report.STYLES}<script src="../_static/choices.js" defer></script>'
+    raw = "```{{raw}} html\n{}\n```"
+    return "\n\n".join([raw.format(files + opening), figure, raw.format(closing)])
+
+
+def _select(name: str, label: str, options: str) -> str:
+    return f'<label>{label} <select name="{name}">{options}</select></label>'
+
+
+def _x_options(data: dict[str, Any]) -> str:
+    return "".join(f"<option>{html.escape(name)}</option>" for name in data["x"])
+
+
+def _y_options(data: dict[str, Any]) -> str:
+    groups = []
+    for guide in GUIDES:
+        names = [(key, found["name"]) for key, found in data["y"].items() if key.startswith(f"{guide}|")]
+        options = "".join(f'<option value="{html.escape(key, quote=True)}">{html.escape(name)}</option>' for key, name in names)
+        groups.append(f'<optgroup label="{guide}-guided">{options}</optgroup>')
+    return "".join(groups)
+
+
+def _embedded(data: Any) -> str:
+    """JSON that can stand inside a script element."""
+    return json.dumps(data, ensure_ascii=False).replace("<", "\\u003c")
+
+
+def effect(study: Study) -> str:
+    results = study.results
+    if not any(results.student(a, True) and results.student(a, False) for a in results.alphas):
+        return not_yet(study)
+    return shown(study_figures.effect_figure(results, main_scores(results)))
+
+
+def curves(study: Study) -> str:
+    """Losses of the main width with and without a teacher, every seed."""
+    both = [study.results.student(study.results.main, kind) for kind in (False, True)]
+    if None in both:
+        return not_yet(study)
+    runs = [[Run(reference_folder() / study.preset.name / row["run"]) for row in group.rows] for group in both]
+    return shown(study_figures.curves_figure(*runs))
+
+
+def pictures(study: Study) -> str:
+    """The same sources and styles through every model; whole samples of the teacher and the main student below, folded."""
+    parts = []
+    for guide in reversed(GUIDES):
+        if grid := study_pictures.models_grid(study.results, guide):
+            parts.append(f"```{{raw}} html\n{grid}\n```")
+    pair = [group for group in (study.results.teacher, study.results.student(study.results.main, True)) if group is not None]
+    for guide in reversed(GUIDES):
+        whole = "".join(study_pictures.whole_sample(group, guide) for group in pair)
+        if whole:
+            parts.append(f":::{{dropdown}} All of the samples, {guide}-guided\n```{{raw}} html\n{whole}\n```\n:::")
+    return joined(*parts) or not_yet(study)
+
+
+def claims(study: Study, asked: tuple[Claim, ...]) -> str:
+    if not study.results:
+        return not_yet(study)
+    return joined(claims_report.in_page(claims_report.claims_table(study.results, asked)), claims_report.YARDSTICK)
+
+
+def price(study: Study) -> str:
+    """What an iteration of distillation costs beside one without, at the main width."""
+    alone, distilled = (study.results.student(study.results.main, kind) for kind in (False, True))
+    if alone is None or distilled is None:
+        return ""
+    seconds = [group.spread(lambda row: row["seconds_per_iteration"]).mean for group in (alone, distilled)]
+    return (
+        f"Students with and without a teacher are compared at equal iterations, not at equal time: at α = {study.results.main} an iteration took "
+        f"{seconds[1]:.2f} s with distillation and {seconds[0]:.2f} s without, {seconds[1] / seconds[0]:.1f} times as long."
+    )
