@@ -31,7 +31,7 @@ test-slow: environment ## the tests that train or execute something
 	@$(BIN)/python -m pytest -m "slow and not browser and not gpu" $(ARGS)
 
 test-browser: environment ## the book in Chromium: a sample, and _build/html if there is one
-	@$(BIN)/python -m pytest tests/test_browser.py -m browser $(ARGS)
+	@$(BIN)/python -m pytest -m browser $(ARGS)
 
 test-gpu: environment ## the tests that need a CUDA device
 	@$(BIN)/python -m pytest -m gpu $(ARGS)

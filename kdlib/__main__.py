@@ -1,7 +1,7 @@
-"""Command line: ``python -m kdlib study | train | import-released | results | keep | grids | translate | interpolate | align``.
+"""Command line: ``python -m kdlib study | train | import-released | results | keep | discriminator | grids | translate | interpolate | align | export``.
 
-Each command's options stand beside its body; those that use a model are in `kdlib.use.translate_cli`. Bodies import what they need
-when they run, so that the help and a mistyped option do not wait for PyTorch.
+Each command's options stand beside its body; those that use a model are in `kdlib.use.translate_cli`, the export's in
+`kdlib.deploy.export_cli`. Bodies import what they need when they run, so that the help and a mistyped option do not wait for PyTorch.
 """
 
 import argparse
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeAlias
 
+from kdlib.deploy import export_cli
 from kdlib.errors import InputError
 from kdlib.use import translate_cli
 
@@ -21,7 +22,8 @@ def parser() -> argparse.ArgumentParser:
     """Commands and their options; a command's ``body`` takes the options and returns the exit status."""
     top = argparse.ArgumentParser(prog="python -m kdlib", description="StarGAN-v2 compression by knowledge distillation: the study.")
     commands = top.add_subparsers(dest="command", required=True)
-    for add in (_add_study, _add_train, _add_import_released, _add_results, _add_keep, _add_grids, translate_cli.add_commands):
+    own = (_add_study, _add_train, _add_import_released, _add_results, _add_keep, _add_discriminator, _add_grids)
+    for add in (*own, translate_cli.add_commands, export_cli.add_command):
         add(commands)
     return top
 
@@ -155,6 +157,22 @@ def _keep(options: argparse.Namespace) -> int:
     from kdlib.reference import keep
 
     print(keep(options.run, options.weights))
+    return 0
+
+
+def _add_discriminator(commands: Commands) -> None:
+    discriminator = commands.add_parser(
+        "discriminator", help="write a finished teacher's discriminator, for students that learn from it, out of its last checkpoint"
+    )
+    discriminator.add_argument("run", type=Path, help="a teacher's run folder whose training kept none, e.g. runs/mini/teacher")
+    discriminator.set_defaults(body=_discriminator)
+
+
+def _discriminator(options: argparse.Namespace) -> int:
+    from kdlib.paths import shown
+    from kdlib.teacher_discriminator import discriminator_from_checkpoint
+
+    print(shown(discriminator_from_checkpoint(options.run)))
     return 0
 
 

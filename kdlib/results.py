@@ -9,7 +9,7 @@ from typing import Any
 
 from kdlib.errors import InputError
 from kdlib.headlines import Headline, headlines
-from kdlib.paths import reference_folder, runs_folder
+from kdlib.paths import from_repository, reference_folder, runs_folder
 from kdlib.runs import STUDENT, Run, RunSettings, binding, list_runs, run_name
 from kdlib.scoring import selection
 
@@ -93,11 +93,21 @@ def _machine(environment: dict[str, Any]) -> str | None:
 
 
 def rows_of_preset(preset: str) -> list[dict[str, Any]]:
-    """Result rows of a preset's evaluated runs: the reader's own, and shipped ones where the reader has none of that name."""
+    """Result rows of a preset's evaluated runs: the reader's own, shipped ones where the reader has none of that name, and the
+    teacher that the students learned from where their setting ``teacher`` names a run folder."""
     own = list_runs(runs_folder() / preset)
     names = {run.name for run in own if run.finished}
     shipped = [run for run in list_runs(reference_folder() / preset) if run.name not in names and run.weights.is_file()]
-    return evaluated_rows([*own, *shipped])
+    known = {run.path.resolve() for run in (*own, *shipped)}
+    return evaluated_rows([*own, *shipped, *(Run(path) for path in _named_teachers(own) if path not in known)])
+
+
+def _named_teachers(runs: Iterable[Run]) -> list[Path]:
+    """Finished run folders that the settings of finished students name as their teacher, each once."""
+    settings = [run.settings() for run in runs if run.finished]
+    named = {s.preset.machine.teacher for s in settings if s.role == STUDENT and s.preset.machine.teacher}
+    folders = {from_repository(name).resolve() for name in named}
+    return sorted(folder for folder in folders if Run(folder).finished)
 
 
 def own_rows(preset: str) -> list[dict[str, Any]]:

@@ -1,5 +1,6 @@
-"""Fixtures shared by the tests of the book; `gpu` tests are skipped where there is no CUDA device."""
+"""Fixtures shared by the tests of the book and by those in Chromium; `gpu` tests are skipped where there is no CUDA device."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -32,3 +33,18 @@ def sample_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def sample_html(sample_root: Path) -> Path:
     """The built sample book."""
     return sample_root / "_build" / "html"
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[object]:
+    """The browser, without a window."""
+    from chromium_pages import FLAGS, chromium_path
+    from playwright.sync_api import sync_playwright
+
+    path = chromium_path()
+    if path is None:
+        pytest.fail("no Chromium: install it (Debian: apt-get install chromium) or set CHROMIUM=/path/to/it")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=FLAGS.split())
+        yield browser
+        browser.close()

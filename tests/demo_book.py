@@ -5,7 +5,6 @@ models, a plain web server; what Chromium shows, and what onnxruntime gives for 
 import functools
 import http.server
 import json
-import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -14,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from chromium_pages import DESK, HARMLESS, PATIENCE
 from demo_models import write_runs
 from local_server import local_server
 from sample_book import REPOSITORY
-from test_browser import DESK, HARMLESS, PATIENCE
 
 from kdlib.book.bookbuild import build_book
 from kdlib.deploy import demo_assets
@@ -122,11 +121,6 @@ def visit(chromium, site):
     for context in contexts:
         context.close()
     assert outside == [] and said == []
-
-
-def chromium_path():
-    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-    return os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)))
 
 
 def pixels(page, selector):

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from demo_book import PAGE, changed, chromium_path, demo_html, pixels, served, sessions, site, translations, visit  # noqa: F401
+from chromium_pages import DESK, FLAGS, LEGIBILITY, PATIENCE, PHONE, TEXT_CONTRAST, chromium_path, sideways
+from demo_book import PAGE, changed, demo_html, pixels, served, sessions, site, translations, visit  # noqa: F401
 from PIL import Image
-from test_browser import DESK, FLAGS, LEGIBILITY, PATIENCE, PHONE, TEXT_CONTRAST, chromium, sideways  # noqa: F401
 
 from kdlib import critters
 from kdlib.critters import SPECIES, critter_at, render

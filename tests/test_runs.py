@@ -208,6 +208,18 @@ def test_another_seed_is_another_run_in_tables_and_pairs(folder):
     assert [group.seeds for group in groups(rows)] == [(777,), (777, 778)]
 
 
+def test_a_teacher_of_another_preset_stands_in_its_students_table(folder):
+    given = finished_run(folder / "elsewhere" / "teacher", role=TEACHER)
+    for name, teacher in (("alpha8", ""), ("alpha8-kd", str(given.path))):
+        student = finished_run(folder / "runs" / "smoke" / name, distill=name.endswith("kd"))
+        settings = student.json("settings.json")
+        settings["preset"]["machine"]["teacher"] = teacher
+        student.write_json("settings.json", settings)
+    assert [results.label(r) for r in results.rows_of_preset("smoke")] == ["teacher", "α = 8", "α = 8, distilled"]
+    (given.path / "finished.json").unlink()
+    assert [results.label(r) for r in results.rows_of_preset("smoke")] == ["α = 8", "α = 8, distilled"]
+
+
 def test_no_runs_says_what_to_do(folder, capsys):
     assert main(["results"]) == 0
     assert "python -m kdlib study" in capsys.readouterr().out

@@ -37,12 +37,13 @@ _SHOWN = (".md", ".bib", ".py", ".toml", ".ipynb", ".json", ".csv", ".png", ".sv
 _TOOLS = ("jupyter-book", "sphinx", "myst-nb", "sphinx-book-theme", "pydata-sphinx-theme", "plotly")
 
 
-def book_toc(toc: dict[str, Any], preset: str, alphas: Sequence[int] | None = None, root: Path = REPOSITORY) -> dict[str, Any]:
+def book_toc(toc: dict[str, Any], preset: str, alphas: Sequence[int] | None = None, root: Path = REPOSITORY, teacher: str = "") -> dict[str, Any]:
     """The table of contents of ``preset``'s book.
 
     ``toc``: the parsed _toc.yml. ``alphas``: widths of the preset's students, which take the place of those that _toc.yml
-    names; None keeps these. Each notebook is looked for in runs/<preset>, then in runs/reference/<preset>. Raises
-    `InputError` that lists every page not found and the command that makes the notebooks.
+    names; None keeps these. Each notebook is looked for in runs/<preset>, then in runs/reference/<preset>; the teacher's also in
+    ``teacher``, the run folder that the preset's setting of that name gives, as text. Raises `InputError` that lists every page not
+    found and the command that makes the notebooks.
     """
     toc = copy.deepcopy(toc)
     missing: list[str] = []
@@ -52,6 +53,8 @@ def book_toc(toc: dict[str, Any], preset: str, alphas: Sequence[int] | None = No
         if file.startswith(f"runs/{TOC_PRESET}/"):
             rest = file.removeprefix(f"runs/{TOC_PRESET}/")
             places = [f"runs/{preset}/{rest}", f"runs/reference/{preset}/{rest}"]
+            if teacher and not Path(teacher).is_absolute() and rest.startswith("teacher/"):
+                places.append(f"{teacher}/{rest.removeprefix('teacher/')}")
             found = [place for place in places if (root / f"{place}.ipynb").is_file()]
             if found:
                 entry["file"] = found[0]
@@ -99,8 +102,9 @@ def build_book(preset: str = TOC_PRESET, *, root: Path = REPOSITORY, force: bool
     """
     if not (root / "_config.yml").is_file():
         raise InputError(f"{root} holds no _config.yml: the book is built in a clone of the repository (pip install -e .)")
-    name, alphas = _name_and_alphas(preset)
-    toc = book_toc(yaml.safe_load((root / "_toc.yml").read_text(encoding="utf-8")), name, alphas, root)
+    settings = load_preset(preset)
+    name, alphas = settings.name, None if preset == TOC_PRESET else settings.study.alphas  # of its own preset _toc.yml says it all
+    toc = book_toc(yaml.safe_load((root / "_toc.yml").read_text(encoding="utf-8")), name, alphas, root, settings.machine.teacher)
     copy_plotly(root / "book" / "_static")
     if root == REPOSITORY:  # the numbers in the prose come from the run folders, the same as the notebooks
         if runs_folder() != root / "runs":
@@ -155,13 +159,6 @@ def _place_demo_runtime(folder: Path) -> None:
         print(f"book: the live demo will not run. {error}", file=sys.stderr)
 
 
-def _name_and_alphas(preset: str) -> tuple[str, tuple[int, ...] | None]:
-    if preset == TOC_PRESET:
-        return TOC_PRESET, None  # _toc.yml says it all
-    settings = load_preset(preset)
-    return settings.name, settings.study.alphas
-
-
 def _fingerprint(root: Path, toc: dict[str, Any]) -> str:
     """SHA-256 over all that a page may show or link: settings, prose, sources, text and pictures of runs, tool versions."""
     digest = hashlib.sha256(yaml.safe_dump(toc).encode())
@@ -171,7 +168,7 @@ def _fingerprint(root: Path, toc: dict[str, Any]) -> str:
         except importlib.metadata.PackageNotFoundError as error:
             raise InputError(f"{tool} is not installed: make environment, or pip install -e '.[book]'") from error
     files = [root / "_config.yml"]
-    for folder in ("benchmarks", "book", "kdlib", "notebooks", "runs"):
+    for folder in ("benchmarks", "book", "examples", "kdlib", "notebooks", "runs"):
         files += [f for f in (root / folder).rglob("*") if f.suffix in _SHOWN and f.is_file()]
     for file in sorted(files):
         digest.update(f"{file.relative_to(root)}\n".encode())
