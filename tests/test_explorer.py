@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from chromium_pages import PATIENCE
 from made_up_study import DOMAINS, made_scores, write_run, write_study
 from PIL import Image
 
@@ -143,27 +144,20 @@ def page_of(folder: Path, fragment: str) -> Path:
 
 
 @pytest.fixture
-def open_page(tmp_path):
-    import os
+def open_page(tmp_path, chromium):
+    context, errors = chromium.new_context(), []
+    context.set_default_timeout(PATIENCE)
 
-    from playwright.sync_api import sync_playwright
+    def open_(fragment: str, width: int = 1280):
+        page = context.new_page()
+        page.set_viewport_size({"width": width, "height": 900})
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto(page_of(tmp_path, fragment).as_uri())
+        return page
 
-    path = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if path is None:
-        pytest.fail("no Chromium: install it (Debian: apt-get install chromium) or set CHROMIUM=/path/to/it")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
-        errors = []
-
-        def open_(fragment: str, width: int = 1280):
-            page = browser.new_page(viewport={"width": width, "height": 900})
-            page.on("pageerror", lambda error: errors.append(str(error)))
-            page.goto(page_of(tmp_path, fragment).as_uri())
-            return page
-
-        yield open_
-        browser.close()
-        assert errors == []
+    yield open_
+    context.close()
+    assert errors == []
 
 
 @pytest.mark.browser
