@@ -67,3 +67,13 @@ def test_views_of_several_runs(rows, monkeypatch):
     assert "FID (pytorch-fid) (lower is better)" in html and "LPIPS (higher is better)" in html
     text = report.findings("smoke")
     assert "FID (pytorch-fid)" in text and "LPIPS" in text and "Frechet distance (squeezenet)" in text
+
+
+def test_a_run_whose_settings_were_changed_on_the_way_says_so(folder):  # noqa: F811
+    made = finished_run(folder / "runs" / "smoke" / "teacher", TEACHER)
+    made.write_json("environment.json", [{"first_step": 0}, {"first_step": 4}])
+    assert report.stages_of(made) == ""
+    then = {"lambda_cyc": 1.0}
+    starts = [{"first_step": 0, "settings_then": then}, {"first_step": 2, "settings_then": then}, {"first_step": 4}]
+    made.write_json("environment.json", starts)
+    assert "iterations 0 to 4 with `lambda_cyc` = 1; 4 to 6 with the settings of its preset." in report.stages_of(made)

@@ -14,7 +14,7 @@ from kdlib.files import write_text
 from kdlib.headlines import FACTORS, Headline, distances, headlines
 from kdlib.paths import REPOSITORY, reference_folder
 from kdlib.results import GUIDES, as_markdown, evaluated_rows, kept_rows, label, markdown_table, own_rows, ratio, rows_of_preset, score
-from kdlib.runs import STUDENT, list_runs
+from kdlib.runs import STUDENT, Run, list_runs
 from kdlib.scoring.factor_network import REPORT
 
 GENERATED = REPOSITORY / "book" / "_generated"
@@ -175,7 +175,7 @@ def _twin_scores(pair: tuple[dict[str, Any], dict[str, Any]], headline: Headline
 
 def model_card() -> str:
     """Scores of the shipped weights: teachers kept in git, and the factor network's report."""
-    shipped = (run for run in list_runs(reference_folder()) if run.weights.is_file())
+    shipped = [run for run in list_runs(reference_folder()) if run.weights.is_file()]
     rows = [r for r in evaluated_rows(shipped) if r["role"] != STUDENT]
     report = json.loads(REPORT.read_text(encoding="utf-8"))
     heads = ["factor network", *(f"{size} px" for size in report["accuracy"])]
@@ -188,4 +188,32 @@ def model_card() -> str:
         f"Factor network: {report['parameters']:,} weights, {report['settings']['steps']:,} steps on {report['settings']['pictures']:,} pictures "
         f"a size, {report['seconds'] / 60:.0f} minutes; accuracy on pictures of a seed it never saw:"
     )
-    return "\n\n".join([as_markdown(rows), about, table, ""]) if rows else "\n\n".join([about, table, ""])
+    scores = [as_markdown(rows), *filter(None, map(stages_of, shipped))] if rows else []
+    return "\n\n".join([*scores, about, table, ""])
+
+
+def stages_of(run: Run) -> str:
+    """How a run's settings changed on its way, where someone changed them by hand; empty for a run of one piece.
+
+    Such a run notes in its environment.json, at each start under other settings than those it ended with, what they were then
+    (``settings_then``).
+    """
+    starts = run.json("environment.json")
+    if not any(start.get("settings_then") for start in starts):
+        return ""
+    ends = [start["first_step"] for start in starts[1:]] + [run.json("finished.json")["step"]]
+    pieces: list[tuple[int, int, dict[str, Any]]] = []
+    for start, end in zip(starts, ends, strict=True):
+        then = start.get("settings_then", {})
+        if pieces and pieces[-1][2] == then:
+            pieces[-1] = (pieces[-1][0], end, then)
+        else:
+            pieces.append((start["first_step"], end, then))
+    told = [
+        f"{first:,} to {end:,} with " + (", ".join(f"`{name}` = {value:g}" for name, value in then.items()) or "the settings of its preset")
+        for first, end, then in pieces
+    ]
+    return (
+        f"`{run.path.parent.name}/{run.name}` was not trained in one piece. Its settings were changed on the way, after looking at its scores: "
+        f"iterations {'; '.join(told)}. The same command from the start gives another teacher."
+    )
