@@ -16,12 +16,13 @@ from common import options_of, write_result
 from training_step import CASES
 from training_step import plain as plain_step
 
-from kdlib.config import Preset, load_preset
+from kdlib.config import load_preset
 from kdlib.devices import prepare
 from kdlib.dry_run import parameters
 from kdlib.profiling import network_costs
 from kdlib.progress import progress_bar
 from kdlib.runs import STUDENT, TEACHER, RunSettings, describe_environment, run_name
+from kdlib.settings import Preset
 from kdlib.step_cost import DoesNotFit, count_flops, iteration_flops, measure
 
 TEACHER_ALPHA, ALPHA, BASE_WIDTH = 192, 48, 24  # at every size: the thesis's first width, 2**14 / size, explodes at small ones

@@ -19,7 +19,6 @@ from pathlib import Path
 from common import options_of, write_result
 from plain_evaluation import PlainEvaluation
 
-from kdlib.config import MachineSettings
 from kdlib.critters import generate
 from kdlib.data import open_dataset
 from kdlib.devices import prepare
@@ -32,6 +31,7 @@ from kdlib.scoring.factor_network import load_factor_network
 from kdlib.scoring.features import load_feature_network
 from kdlib.scoring.judges import Judges
 from kdlib.scoring.protocol import Draws
+from kdlib.settings import MachineSettings
 
 PLAIN, FIRST, SECOND = "plain, PNG files", "kdlib, first time", "kdlib, real statistics cached"
 # Outputs made one at a time differ from those made in batches in the last bits of float32, so that a level of 255 differs here and

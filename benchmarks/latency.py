@@ -19,7 +19,6 @@ from pathlib import Path
 import torch
 from common import options_of, write_result
 
-from kdlib.config import MachineSettings
 from kdlib.deploy.deployment import export_folder, subject_of
 from kdlib.deploy.export import example_inputs, exportable, to_onnx, trace
 from kdlib.deploy.inference_form import FORMS
@@ -33,6 +32,7 @@ from kdlib.networks import Generator, Networks, build_networks
 from kdlib.profiling import network_costs
 from kdlib.progress import progress_bar
 from kdlib.runs import describe_environment
+from kdlib.settings import MachineSettings
 from kdlib.use.models import load_model
 
 # First width, width cap of the teacher, those of the students.

@@ -15,7 +15,6 @@ import torch
 from common import options_of, write_result
 from latency import SIZES, subject_of_model, subject_of_networks, untrained
 
-from kdlib.config import MachineSettings
 from kdlib.deploy.latency import RUNTIMES, Subject, machine_load
 from kdlib.deploy.layer_profile import by_kind, profile_eager, profile_onnxruntime
 from kdlib.deploy.runtimes import runtime_versions
@@ -23,6 +22,7 @@ from kdlib.devices import prepare
 from kdlib.errors import InputError
 from kdlib.progress import progress_bar
 from kdlib.runs import describe_environment
+from kdlib.settings import MachineSettings
 
 MAIN = {64: 48, 256: 128}  # the student that is shown
 

@@ -27,13 +27,13 @@ from common import options_of, write_result
 from PIL import Image
 from training_step import CASES, DECAY, Case
 
-from kdlib.config import LossWeights, MachineSettings, TrainingSettings
 from kdlib.critters import SPECIES, critter_at, render
 from kdlib.data import CACHE_BYTES, Batch, TrainingBatches, open_dataset, prefetch, step_rng
 from kdlib.devices import prepare
 from kdlib.learner import Learner, make_learner
 from kdlib.progress import progress_bar
 from kdlib.runs import describe_environment
+from kdlib.settings import LossWeights, MachineSettings, TrainingSettings
 from kdlib.training_step import train_iteration
 
 FILE_SIZE, QUALITY, GRAIN = 512, 90, 8.0  # pixels, JPEG's quality, standard deviation in levels of 255

@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kdlib.config import LossWeights, TrainingSettings
 from kdlib.data import Batch
 from kdlib.networks import Networks
+from kdlib.settings import LossWeights, TrainingSettings
 
 
 def cross_entropy(logits: Tensor, real: bool) -> Tensor:

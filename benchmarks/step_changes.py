@@ -17,11 +17,11 @@ from plain_step import PlainStep
 from torch import Tensor
 from training_step import CASES, DECAY, Case, ours, take_turns
 
-from kdlib.config import LossWeights, MachineSettings, TrainingSettings
 from kdlib.devices import prepare
 from kdlib.learner import average_decay, update_average
 from kdlib.networks import Networks
 from kdlib.runs import describe_environment
+from kdlib.settings import LossWeights, MachineSettings, TrainingSettings
 from kdlib.step_cost import count_flops
 
 

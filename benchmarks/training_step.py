@@ -22,7 +22,6 @@ import torch
 from common import options_of, write_result
 from plain_step import PlainStep
 
-from kdlib.config import LossWeights, MachineSettings, TrainingSettings
 from kdlib.data import Batch
 from kdlib.devices import prepare
 from kdlib.learner import make_learner
@@ -30,6 +29,7 @@ from kdlib.memory import peak_memory
 from kdlib.networks import Networks, build_networks
 from kdlib.progress import progress_bar
 from kdlib.runs import describe_environment
+from kdlib.settings import LossWeights, MachineSettings, TrainingSettings
 from kdlib.training_step import train_iteration
 
 DECAY = 100_000  # iterations over which the diversity weight falls, as in the thesis

@@ -2,8 +2,8 @@
 
 import torch
 
-from kdlib.config import MachineSettings
 from kdlib.errors import InputError
+from kdlib.settings import MachineSettings
 
 
 def resolve_device(name: str = "auto") -> torch.device:

@@ -17,7 +17,7 @@ from scipy.optimize import nnls
 
 from kdlib import session
 from kdlib.architecture import Architecture
-from kdlib.config import SECTIONS, Preset, load_preset
+from kdlib.config import load_preset
 from kdlib.critters import SPECIES
 from kdlib.data import CACHE_BYTES
 from kdlib.devices import prepare
@@ -27,6 +27,7 @@ from kdlib.paths import from_repository, runs_folder
 from kdlib.profiling import KINDS, TRANSLATING, meta_network
 from kdlib.progress import progress_bar
 from kdlib.runs import STUDENT, TEACHER, Run, RunSettings, differing_settings, find_run, run_name
+from kdlib.settings import SECTIONS, Preset
 from kdlib.step_cost import DoesNotFit, StepCost, measure
 from kdlib.validation import list_pictures
 
@@ -70,8 +71,8 @@ def dry_run(preset_argument: str, overrides: dict[str, Any] | None = None, steps
 
 
 def settings_text(preset: Preset) -> str:
-    """Every setting by section; a star marks those that differ from their defaults in kdlib/config.py."""
-    lines = [f"Preset {preset.name}: {preset.description}", "", "Settings (* differs from the default in kdlib/config.py)"]
+    """Every setting by section; a star marks those that differ from their defaults in kdlib/settings.py."""
+    lines = [f"Preset {preset.name}: {preset.description}", "", "Settings (* differs from the default in kdlib/settings.py)"]
     for section, kind in SECTIONS.items():
         values, defaults = getattr(preset, section), kind()
         lines.append(f"  [{section}]")

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import torch
 
-from kdlib.config import LossWeights, TrainingSettings
 from kdlib.networks import Networks
 from kdlib.parallel import Workers
+from kdlib.settings import LossWeights, TrainingSettings
 
 
 @dataclass

@@ -6,10 +6,10 @@ from typing import Any
 
 import jupytext
 
-from kdlib.config import SECTION_OF, SECTIONS
 from kdlib.errors import InputError
 from kdlib.paths import REPOSITORY, from_here, shown
 from kdlib.runs import BINDING_SECTIONS
+from kdlib.settings import SECTION_OF, SECTIONS
 
 TRAINING = ("03_teacher", "04_student")
 NOTEBOOKS = ("01_data", "02_architecture", *TRAINING, "05_evaluation", "06_comparison")

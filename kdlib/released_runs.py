@@ -15,12 +15,12 @@ from typing import Any
 
 from kdlib.architecture import Architecture
 from kdlib.checkpoints import save_weights
-from kdlib.config import Preset
 from kdlib.errors import InputError
 from kdlib.networks import Networks
 from kdlib.paths import from_repository, shown
 from kdlib.released import load_released, save_landmarks
 from kdlib.runs import IMPORTED, LANDMARKS_FILE, STUDENT, TEACHER, Run, RunSettings, run_name
+from kdlib.settings import Preset
 
 COMPARED = ("image_size", "domains", "w_hpf", "generator_down_blocks", "first_width", "style_dim", "latent_dim")
 

@@ -28,10 +28,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kdlib.config import Preset, preset_from_dict
+from kdlib.config import preset_from_dict
 from kdlib.errors import InputError
 from kdlib.files import write_text
 from kdlib.paths import REPOSITORY, from_repository, reference_folder, runs_folder, shown
+from kdlib.settings import Preset
 
 if TYPE_CHECKING:  # the results table reads run folders without PyTorch
     import torch

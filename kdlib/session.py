@@ -8,7 +8,6 @@ from typing import Any
 import torch
 
 from kdlib import parallel, released_runs
-from kdlib.config import DataSettings, Preset
 from kdlib.critters import SPECIES, generate
 from kdlib.data import Dataset, open_dataset
 from kdlib.devices import prepare
@@ -22,6 +21,7 @@ from kdlib.scoring.factor_network import load_factor_network
 from kdlib.scoring.features import load_feature_network
 from kdlib.scoring.judges import Judges
 from kdlib.scoring.selection import choose, evaluated_weights
+from kdlib.settings import DataSettings, Preset
 from kdlib.trainer import train
 from kdlib.validation import DataReport, inspect_dataset, list_pictures
 

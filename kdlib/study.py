@@ -20,13 +20,14 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from kdlib.config import Preset, load_preset
+from kdlib.config import load_preset
 from kdlib.errors import InputError
 from kdlib.files import write_text
 from kdlib.overrides import check_taken, given_to
 from kdlib.paths import REPOSITORY, from_repository, reference_folder, runs_folder, shown
 from kdlib.progress import progress_bar
 from kdlib.runs import STUDENT, TEACHER, Run, differing_settings, find_run, run_name
+from kdlib.settings import Preset
 
 LEDGER = "study.json"  # fingerprints of the jobs done, in the preset's folder
 POLL_SECONDS = 0.5

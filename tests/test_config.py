@@ -5,8 +5,9 @@ import re
 
 import pytest
 
-from kdlib.config import SECTION_OF, load_preset, preset_from_dict, preset_names
+from kdlib.config import load_preset, preset_from_dict, preset_names
 from kdlib.errors import InputError
+from kdlib.settings import SECTION_OF
 
 
 @pytest.mark.parametrize("name", preset_names())
@@ -74,7 +75,7 @@ def test_the_bottleneck_preset_s_two_teachers_differ_in_one_setting():
 
 
 def test_setting_names_are_unique_over_sections():
-    from kdlib.config import SECTIONS
+    from kdlib.settings import SECTIONS
 
     names = [f.name for kind in SECTIONS.values() for f in dataclasses.fields(kind)]
     assert sorted(names) == sorted(SECTION_OF)

@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch import nn
 
-from kdlib.config import LossWeights, TrainingSettings
 from kdlib.data import Batch
 from kdlib.errors import InputError
 from kdlib.landmark_network import CoordConv, LandmarkNetwork
@@ -16,6 +15,7 @@ from kdlib.landmarks import LandmarkMasks, masks_from_heatmaps
 from kdlib.learner import make_learner
 from kdlib.networks import Networks, build_networks
 from kdlib.released import landmark_layout
+from kdlib.settings import LossWeights, TrainingSettings
 from kdlib.training_step import train_iteration
 
 LAYOUTS = json.loads((Path(__file__).parent / "data" / "layouts.json").read_text(encoding="utf-8"))

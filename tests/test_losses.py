@@ -4,9 +4,9 @@ import math
 
 import torch
 
-from kdlib.config import TrainingSettings
 from kdlib.learner import average_decay, diversity_weight
 from kdlib.losses import adversarial_loss, cycle_loss, diversity_loss, r1_penalty, style_reconstruction_loss
+from kdlib.settings import TrainingSettings
 
 
 def test_adversarial_loss_is_softplus():

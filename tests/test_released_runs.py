@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from kdlib import released_runs, results, runs, session
 from kdlib.__main__ import main
 from kdlib.checkpoints import save_weights
-from kdlib.config import Preset, load_preset
+from kdlib.config import load_preset
 from kdlib.errors import InputError
 from kdlib.landmark_network import LandmarkNetwork
 from kdlib.landmarks import LandmarkMasks
@@ -20,6 +20,7 @@ from kdlib.networks import Networks, build_networks
 from kdlib.paths import runs_folder
 from kdlib.released import load_released, released_name, save_landmarks, save_released
 from kdlib.runs import STUDENT, Run, RunSettings
+from kdlib.settings import Preset
 from kdlib.study import run_study
 from kdlib.use.models import load_model
 from kdlib.views import run_views

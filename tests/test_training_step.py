@@ -8,10 +8,10 @@ import pytest
 import torch
 from plain_step import PlainStep
 
-from kdlib.config import LossWeights, TrainingSettings
 from kdlib.data import Batch, step_rng
 from kdlib.learner import diversity_weight, make_learner
 from kdlib.networks import Networks, build_networks
+from kdlib.settings import LossWeights, TrainingSettings
 from kdlib.training_step import NonFiniteLoss, train_iteration
 
 TRAINING = TrainingSettings(learning_rate=1e-3, mapping_learning_rate=1e-4, mapping_learning_rate_distilled=1e-3)

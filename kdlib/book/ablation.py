@@ -1,6 +1,6 @@
 """What each kind of distillation loss brings: the variants of a study, what each of them changes, and the claims about them.
 
-A variant is the distilled main width with one thing changed (`kdlib.config.StudySettings.variants`). A claim about it names the
+A variant is the distilled main width with one thing changed (`kdlib.settings.StudySettings.variants`). A claim about it names the
 scores that its loss is meant for; the whole table of scores stands beside it.
 """
 

@@ -12,12 +12,12 @@ from kdlib.book.seeds import Group, StudyResults
 from kdlib.book.study_pictures import run_of, samples, strip
 from kdlib.book.study_report import Study, load_study
 from kdlib.book.study_tables import latencies
-from kdlib.config import Preset
 from kdlib.critters import SPECIES
 from kdlib.headlines import headlines
 from kdlib.profiling import TRANSLATING, network_costs, stage_costs
 from kdlib.results import GUIDES
 from kdlib.runs import TEACHER
+from kdlib.settings import Preset
 
 ALONE, DISTILLED = "alone", "distilled"
 

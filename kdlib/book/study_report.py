@@ -14,11 +14,12 @@ from kdlib.book.ablation import TOLD_FACTORS
 from kdlib.book.claims import FAILS, HOLDS, STUDY_CLAIMS, UNDECIDED, Claim, Measure, distance, factor
 from kdlib.book.cost_report import shown
 from kdlib.book.seeds import ONE_SEED, StudyResults, seeds_text
-from kdlib.config import Preset, load_preset
+from kdlib.config import load_preset
 from kdlib.headlines import Headline, headlines
 from kdlib.paths import reference_folder
 from kdlib.results import GUIDES, kept_rows, markdown_table
 from kdlib.runs import TEACHER, Run
+from kdlib.settings import Preset
 from kdlib.study import students
 from kdlib.views import study_figures
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from kdlib.book.seeds import BLANK, Group, Spread, StudyResults, groups, seeds_text, tidy
-from kdlib.config import Preset
 from kdlib.critters import SPECIES
 from kdlib.deploy.latency import RUNTIMES
 from kdlib.headlines import FACTORS, PUBLISHED, Headline, distances, headlines
@@ -19,6 +18,7 @@ from kdlib.paths import reference_folder
 from kdlib.profiling import network_costs
 from kdlib.results import GUIDES, as_markdown, label, markdown_table
 from kdlib.runs import TEACHER
+from kdlib.settings import Preset
 from kdlib.study import students
 from kdlib.views.thesis import TEACHER_ALPHA, printed_tables
 

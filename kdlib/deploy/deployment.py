@@ -20,7 +20,6 @@ import numpy as np
 import torch
 
 from kdlib import session
-from kdlib.config import Preset
 from kdlib.data import Dataset
 from kdlib.deploy import quantisation
 from kdlib.deploy.calibration import choosing_set, draw_inputs, translations
@@ -38,6 +37,7 @@ from kdlib.paths import runs_folder, shown
 from kdlib.progress import progress_bar
 from kdlib.runs import Run, describe_environment
 from kdlib.scoring.judges import Judges
+from kdlib.settings import Preset
 from kdlib.use.model_names import find_model
 from kdlib.use.models import Model, load_model
 

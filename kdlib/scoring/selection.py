@@ -14,10 +14,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from kdlib.config import EvaluationSettings, Preset
 from kdlib.errors import InputError
 from kdlib.paths import shown
 from kdlib.runs import Run
+from kdlib.settings import EvaluationSettings, Preset
 
 BEST, LAST = "best_candidate", "last"
 RELEASED = "released"

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import torch
 
-from kdlib.config import Preset
 from kdlib.errors import InputError
 from kdlib.networks import Networks
 from kdlib.paths import from_here, shown
 from kdlib.released import load_released
 from kdlib.runs import STUDENT, Run, find_run
 from kdlib.scoring.selection import evaluated_weights
+from kdlib.settings import Preset
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from IPython.display import HTML, display
 from pandas.io.formats.style import Styler
 
 from kdlib.architecture import Architecture
-from kdlib.config import Preset
 from kdlib.profiling import KINDS, OPERATIONS_AFFINE_NORM, OPERATIONS_PLAIN_NORM, network_costs, savings, stage_costs
 from kdlib.session import domain_names
+from kdlib.settings import Preset
 from kdlib.views import thesis
 
 YES, NO = "✓", "✗"

@@ -16,7 +16,6 @@ from IPython.display import HTML, display
 from PIL import Image
 from torch import Tensor
 
-from kdlib.config import MachineSettings, Preset
 from kdlib.data import step_rng
 from kdlib.devices import prepare
 from kdlib.errors import InputError
@@ -24,6 +23,7 @@ from kdlib.files import write_atomically
 from kdlib.images import UnreadablePicture, is_picture_name, load_image, to_float
 from kdlib.paths import from_here, shown
 from kdlib.session import data_root
+from kdlib.settings import MachineSettings, Preset
 from kdlib.use.models import Model, common_domains, load_model
 from kdlib.views.grids import BATCH_SIZE, latent_guided, reference_guided, to_uint8
 from kdlib.views.labelled_grid import LabelledGrid

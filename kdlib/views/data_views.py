@@ -10,12 +10,12 @@ from pandas.io.formats.style import Styler
 from torch import Tensor
 
 from kdlib.augmentation import AugmentationSettings, WarpSettings, style_warp, thesis_augmentation
-from kdlib.config import Preset
 from kdlib.critters import CONTENT_FACTORS, CONTENT_RANGES, SHARED_STYLE_RANGES, SPECIES, STYLE_RANGES, factor_sweep
 from kdlib.data import Dataset
 from kdlib.images import to_float
 from kdlib.paths import shown
 from kdlib.scoring.factor_network import REPORT
+from kdlib.settings import Preset
 from kdlib.validation import DataReport
 from kdlib.views.grids import to_uint8
 from kdlib.views.plotting import image_grid

@@ -12,7 +12,6 @@ import torch
 from IPython.display import HTML, display
 from PIL import Image
 
-from kdlib.config import Preset
 from kdlib.deploy.calibration import draw_inputs, translations
 from kdlib.deploy.deployment import PRECISIONS, exported_runners, subject_of
 from kdlib.deploy.exported import exported_networks
@@ -23,6 +22,7 @@ from kdlib.errors import InputError
 from kdlib.paths import REPOSITORY, from_repository
 from kdlib.runs import describe_environment
 from kdlib.session import open_data
+from kdlib.settings import Preset
 from kdlib.use.models import load_model
 from kdlib.views.grids import to_uint8
 from kdlib.views.latency_figures import share_figure

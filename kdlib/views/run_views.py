@@ -10,7 +10,6 @@ from kdlib.book import claims_report
 from kdlib.book.seeds import StudyResults, groups, seeds_text
 from kdlib.book.study_report import load_study, main_scores
 from kdlib.book.study_tables import WIDEST, overview
-from kdlib.config import Preset
 from kdlib.data import Dataset
 from kdlib.errors import InputError
 from kdlib.headlines import FACTORS, distances, headlines, name_of
@@ -18,6 +17,7 @@ from kdlib.paths import shown
 from kdlib.results import GUIDES, kept_rows, made, score, table
 from kdlib.runs import IMPORTED, STUDENT, Run, find_run
 from kdlib.session import check_fits, evaluated_networks, load_teacher, open_data
+from kdlib.settings import Preset
 from kdlib.views.figures import factor_figure, loss_figure, pair_figure, score_figure, selection_figure, style_figure, tradeoff_figure
 from kdlib.views.grids import demonstration
 from kdlib.views.plotting import image_grid

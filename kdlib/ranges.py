@@ -1,0 +1,89 @@
+"""What values settings may have: every one that is out of range is an error which names it."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from typing import TYPE_CHECKING
+
+from kdlib.architecture import check_down_blocks, check_masks_exist
+from kdlib.errors import InputError
+
+if TYPE_CHECKING:
+    from kdlib.settings import Preset
+
+_AT_LEAST_ONE = {
+    "image_size", "teacher_alpha", "style_dim", "latent_dim", "batch_size", "log_every", "sample_every",
+    "checkpoint_every", "keep_checkpoints", "r1_every", "evaluation_batch_size", "teacher_iterations", "student_iterations",
+    "evaluation_seeds",
+}  # fmt: skip
+_PROBABILITIES = {"crop_probability", "flip_probability", "style_warp", "beta1", "beta2", "ema_decay"}
+_CHOICES = {
+    "source": ("critters", "folder"),
+    "precision": ("float32", "bfloat16"),
+    "distillation_real": ("teacher", "data"),
+    "weights_precision": ("float32", "float16"),
+    "selection": ("last", "best_candidate"),
+    "feature_networks": ("factor_network", "squeezenet", "inception_torchvision", "inception_pytorch_fid"),
+}
+
+
+def check_ranges(preset: Preset) -> None:
+    """Raise `InputError`, naming the setting, for a value out of range or at odds with another one."""
+    for section in filter(dataclasses.is_dataclass, vars(preset).values()):
+        for name, value in vars(section).items():
+            if name in _CHOICES:
+                for one in value if isinstance(value, tuple) else (value,):
+                    if one not in _CHOICES[name]:
+                        raise InputError(f"{name} = {one!r}: must be one of {', '.join(map(repr, _CHOICES[name]))}")
+            if isinstance(value, (int, float)) and not isinstance(value, bool):
+                if name in _AT_LEAST_ONE and value < 1:
+                    raise InputError(f"{name} = {value}: must be at least 1")
+                if not 0 <= value < float("inf"):
+                    raise InputError(f"{name} = {value}: must be 0 or more, and finite")
+                if name in _PROBABILITIES and value > 1:
+                    raise InputError(f"{name} = {value}: must lie between 0 and 1")
+    for split, counts in preset.data.expected.items():
+        for domain, count in counts.items():
+            if count < 1:
+                raise InputError(f"expected_{split}, {domain} = {count}: must be at least 1; leave the domain out if any number will do")
+    check_masks_exist(preset.networks.w_hpf, preset.data.image_size)
+    if preset.networks.generator_down_blocks:
+        check_down_blocks(preset.networks.generator_down_blocks, preset.data.image_size, preset.networks.w_hpf)
+    if preset.evaluation.outputs_per_source < 2:
+        raise InputError("outputs_per_source: diversity needs at least 2 outputs a source")
+    _check_study(preset)
+    if not isinstance(preset.name, str) or not re.fullmatch(r"[\w.-]+", preset.name) or preset.name == "reference":
+        raise InputError(f"preset name {preset.name!r}: it names a folder under runs/; use letters, digits, '.', '_', '-', not 'reference'")
+    networks = preset.evaluation.feature_networks
+    if not networks or len(set(networks)) < len(networks):
+        raise InputError(f"feature_networks = {list(networks)}: name at least one, and each once")
+    if preset.data.source == "folder" and "factor_network" in networks:
+        raise InputError(
+            "feature_networks: 'factor_network' knows Critters only; for pictures of a folder name others, "
+            "e.g. -p feature_networks squeezenet,inception_torchvision"
+        )
+    if preset.data.source == "folder" and not preset.data.data_root:
+        raise InputError("data_root is empty: give the folder that holds train/ and val/, e.g. -p data_root /data/afhq")
+
+
+def _check_study(preset: Preset) -> None:
+    study = preset.study
+    alphas, seeds = study.alphas, study.seeds
+    if not alphas or min(alphas) < 1 or len(set(alphas)) < len(alphas):
+        raise InputError(f"alphas = {list(alphas)}: needs at least one width, each at least 1 and named once")
+    if study.main not in alphas:
+        raise InputError(f"main_alpha = {study.main}: must be one of alphas, {', '.join(map(str, alphas))}")
+    if len(set(seeds)) < len(seeds) or any(seed < 0 for seed in seeds):
+        raise InputError(f"seeds = {list(seeds)}: each must be 0 or more and named once")
+    for name, values in study.variants.items():
+        if not re.fullmatch(r"[a-z0-9_]+", name):
+            raise InputError(f"variant {name!r}: it becomes part of a folder's name; use a to z, digits and '_'")
+        strangers = [key for key in values if key not in vars(preset.training) | vars(preset.losses)]
+        if strangers or not values:
+            raise InputError(
+                f"variant {name}: " + (f"{', '.join(strangers)} is no setting of [training] or [losses]" if strangers else "changes no setting")
+            )
+    if preset.variant and preset.variant not in study.variants:
+        known = f"this preset has {', '.join(study.variants)}" if study.variants else "this preset has none"
+        raise InputError(f"variant = {preset.variant!r}: no such variant; {known}")
