@@ -2,6 +2,8 @@
 
 The first width is 2**14 / image_size as in StarGAN-v2, 64 at 256 px. That rule explodes at small sizes (256 channels
 at 64 px), so presets for small pictures set ``base_width``.
+
+The thesis narrows every layer by one cap. `GeneratorDesign` says where else a generator's width may go; by default nowhere.
 """
 
 from dataclasses import dataclass
@@ -14,11 +16,32 @@ MASK_SIZE = 256  # pixels: what the landmark network was trained on, and the onl
 
 
 @dataclass(frozen=True)
+class GeneratorDesign:
+    """How a generator differs from the thesis's, which is this one's default (no part of the thesis).
+
+    ``pixel_shuffle`` = r is the sub-pixel convolution of ESPCN (Shi et al. 2016): each square of r x r pixels enters as one of 3 r**2
+    channels and leaves likewise, so that no layer runs at more than 1 / r of the picture's side. The r - 1 outermost halvings fall
+    away; every stage that is left keeps its side and its width.
+    """
+
+    stage_widths: tuple[int, ...] = ()  # channels at every resolution from the finest to the bottleneck; empty: doubling up to alpha
+    separable_up: bool = False  # the up blocks' convolutions depthwise separable, as the encoder half's are in the thesis
+    pixel_shuffle: int = 1  # 1, 2 or 4: side of the square of pixels that enters and leaves as one; 1: none
+
+    def __post_init__(self):
+        object.__setattr__(self, "stage_widths", tuple(self.stage_widths))  # of JSON, a list
+        if self.pixel_shuffle not in (1, 2, 4):
+            raise InputError(f"pixel_shuffle = {self.pixel_shuffle}: must be 1 (none), 2 or 4")
+        if any(width < 1 for width in self.stage_widths):
+            raise InputError(f"stage_widths = {list(self.stage_widths)}: each must be at least 1")
+
+
+@dataclass(frozen=True)
 class Architecture:
     """What has to be known to build a set of networks.
 
     Raises `InputError` for an image size that is no power of two from 32 to 512, fewer than two domains, a width below 1,
-    or a generator of a depth that cannot be (`check_down_blocks`).
+    or a generator of a depth that cannot be (`check_down_blocks`) or of a design that does not fit its depth.
     """
 
     image_size: int = 256
@@ -29,7 +52,10 @@ class Architecture:
     base_width: int | None = None  # width after the first convolution; None: 2**14 / image_size
     style_dim: int = 64
     latent_dim: int = 16
-    down_blocks: int | None = None  # of the generator; None: StarGAN-v2's rule, see `generator_down_blocks`
+    down_blocks: int | None = None  # from the picture's side to the bottleneck; None: StarGAN-v2's rule, log2(image_size) - 4
+    design: GeneratorDesign | None = None  # None: the thesis's
+    mapping_width: int | None = None  # hidden units of F; None: by the cap, see `mapping_units`
+    discriminator_alpha: int | None = None  # cap on D's widths alone; None: alpha
 
     def __post_init__(self):
         if self.image_size not in (32, 64, 128, 256, 512):
@@ -38,12 +64,28 @@ class Architecture:
             raise InputError(f"domains = {self.domains}: translation needs at least 2 domains")
         if self.w_hpf < 0:
             raise InputError(f"w_hpf = {self.w_hpf}: must be 0 (no high-pass skip) or positive")
-        for name in ("alpha", "base_width", "style_dim", "latent_dim"):
+        for name in ("alpha", "base_width", "style_dim", "latent_dim", "mapping_width", "discriminator_alpha"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"{name} = {value}: must be at least 1")
         if self.down_blocks is not None:
             check_down_blocks(self.down_blocks, self.image_size, self.w_hpf)
+        if isinstance(self.design, dict):  # as `dataclasses.asdict` and JSON have it
+            object.__setattr__(self, "design", GeneratorDesign(**self.design))
+        self._check_design()
+
+    def _check_design(self) -> None:
+        if self.generator_down_blocks < 1:
+            raise InputError(
+                f"pixel_shuffle = {self.pixel_shuffle} with image_size = {self.image_size}: leaves no down block, since the bottleneck is "
+                f"{self.image_size >> self._halvings}x{self.image_size >> self._halvings}; set a smaller one"
+            )
+        stages = [str(size) for size in self.generator_sizes]
+        if self.design is not None and len(self.design.stage_widths) not in (0, len(stages)):
+            raise InputError(
+                f"stage_widths = {list(self.design.stage_widths)}: this generator has {len(stages)} stages, at {', '.join(stages)} px; "
+                "give a width for each, the finest first"
+            )
 
     @property
     def first_width(self) -> int:
@@ -54,9 +96,39 @@ class Architecture:
         return [min(self.first_width * 2**i, self.alpha) for i in range(blocks + 1)]
 
     @property
-    def generator_down_blocks(self) -> int:
-        """``down_blocks``, else log2(image_size) - 4, so a 16x16 bottleneck; one more, 8x8, with the high-pass skip."""
+    def _halvings(self) -> int:
+        """From the picture's side to the bottleneck's: ``down_blocks``, or log2(image_size) - 4, so 16x16; one more with the skip, 8x8."""
         return self.down_blocks or self.image_size.bit_length() - 1 - 4 + (self.w_hpf > 0)
+
+    @property
+    def pixel_shuffle(self) -> int:
+        return self.design.pixel_shuffle if self.design is not None else 1
+
+    @property
+    def separable_up(self) -> bool:
+        return self.design is not None and self.design.separable_up
+
+    @property
+    def generator_down_blocks(self) -> int:
+        """Down blocks, and up blocks, that the generator has: all halvings but those that ``pixel_shuffle`` makes."""
+        return self._halvings - (self.pixel_shuffle.bit_length() - 1)
+
+    @property
+    def generator_sizes(self) -> list[int]:
+        """Sides in pixels of the generator's stages, from the finest to the bottleneck: one more than down blocks."""
+        return [self.image_size // self.pixel_shuffle >> i for i in range(self.generator_down_blocks + 1)]
+
+    @property
+    def generator_widths(self) -> list[int]:
+        """Channels at every one of ``generator_sizes``; by default each resolution's own by the doubling rule."""
+        if self.design is not None and self.design.stage_widths:
+            return list(self.design.stage_widths)
+        return self.widths(self._halvings)[self.pixel_shuffle.bit_length() - 1 :]
+
+    @property
+    def mapping_units(self) -> int:
+        """Hidden units of F's layers: ``mapping_width``, else the cap, but no more than StarGAN-v2's 512."""
+        return self.mapping_width or min(512, self.alpha)
 
     @property
     def encoder_down_blocks(self) -> int:

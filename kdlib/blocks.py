@@ -111,17 +111,19 @@ class AdaINResBlk(nn.Module):
     ``conv_before_upsampling`` (the student) runs conv1 at the lower resolution, a quarter of its MACs.
     ``residual_only`` (models with a high-pass skip) leaves the shortcut out of the sum; its 1x1 weights exist all the
     same, as they do in the released checkpoints and in the thesis's counts.
+    ``separable`` makes both convolutions depthwise separable, which the thesis does in the encoder half alone.
     """
 
     def __init__(
         self, channels_in: int, channels_out: int, style_dim: int, *,
-        upsample: bool = False, conv_before_upsampling: bool = False, residual_only: bool = False,
+        upsample: bool = False, conv_before_upsampling: bool = False, residual_only: bool = False, separable: bool = False,
     ):  # fmt: skip
         super().__init__()
+        convolution = MobileResBlk.convolution if separable else ResBlk.convolution
         self.norm1 = AdaIN(channels_in, style_dim)
         self.norm2 = AdaIN(channels_out, style_dim)
-        self.conv1 = nn.Conv2d(channels_in, channels_out, 3, padding=1)
-        self.conv2 = nn.Conv2d(channels_out, channels_out, 3, padding=1)
+        self.conv1 = convolution(channels_in, channels_out)
+        self.conv2 = convolution(channels_out, channels_out)
         self.shortcut = nn.Conv2d(channels_in, channels_out, 1, bias=False) if channels_in != channels_out else nn.Identity()
         self.upsample = upsample
         self.conv_before_upsampling = conv_before_upsampling

@@ -2,6 +2,9 @@
 
 A name that no dataclass of `kdlib.settings` knows, a value of the wrong type or out of range is an error; nothing is guessed.
 `load_preset(name, lambda_ds=0)` reads a preset and changes a setting, whatever its section.
+
+A file with ``base = "mini"`` says only what differs from that shipped preset. It takes over the base's sections setting by setting,
+all but [study]: which runs are made is for each preset to say.
 """
 
 import tomllib
@@ -16,13 +19,18 @@ PRESET_FOLDER = Path(__file__).parent / "presets"
 
 
 def _coerce(name: str, value: Any, kind: type) -> Any:
-    """Value as ``kind``, or an error: int stands for float, a list for a tuple, "a,b" for a tuple of names; "False" is no boolean."""
+    """Value as ``kind``, or an error: int stands for float, a list for a tuple, "a,b" for a tuple of names, "1,2" of numbers.
+
+    "False" is no boolean.
+    """
     if kind is Any:
         return value
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if kind == tuple[str, ...] and isinstance(value, str):  # as a papermill command line gives it
         value = [part.strip() for part in value.split(",")]
+    if kind == tuple[int, ...] and isinstance(value, str) and all(part.strip().isdigit() for part in value.split(",")):
+        value = [int(part) for part in value.split(",")]
     if get_origin(kind) is tuple and isinstance(value, (list, tuple)):
         return tuple(_coerce(name, v, get_args(kind)[0]) for v in value)
     if get_origin(kind) is dict and isinstance(value, dict):
@@ -53,7 +61,7 @@ def preset_from_dict(values: dict[str, Any], where: str = "settings") -> Preset:
     """A preset from nested plain values, e.g. a run folder's settings.json. Raises `InputError` on anything unknown."""
     values = dict(values)
     sections = {s: _build(kind, values.pop(s, {}), f"{where} [{s}]") for s, kind in SECTIONS.items()}
-    unknown = sorted(set(values) - {"name", "description", "variant"})
+    unknown = sorted(set(values) - {"name", "description", "variant", "base"})
     if unknown:
         raise InputError(f"{where}: unknown section or setting {', '.join(unknown)}; sections: {', '.join(SECTIONS)}")
     if "name" not in values:
@@ -61,8 +69,43 @@ def preset_from_dict(values: dict[str, Any], where: str = "settings") -> Preset:
     return Preset(**values, **sections)
 
 
+def with_variant(preset: Preset, name: str) -> Preset:
+    """The preset with the settings of one of its study's variants in force."""
+    values = preset.as_dict() | {"variant": name}
+    for key, value in preset.study.variants[name].items():
+        values[SECTION_OF[key]][key] = value
+    return preset_from_dict(values, f"variant {name} of {preset.name}")
+
+
 def _given(overrides: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in overrides.items() if value is not None}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{path.name}: not valid TOML: {error}") from error
+
+
+def _on_its_base(values: dict[str, Any], where: str) -> dict[str, Any]:
+    """A file's values with those of its base where it says nothing. Raises `InputError` for a base that is not there or has one itself."""
+    base = values["base"]
+    if base not in preset_names() or base == values["name"]:
+        others = ", ".join(name for name in preset_names() if name != values["name"])
+        raise InputError(f"{where}: base = {base!r}: must be a shipped preset, one of {others}")
+    below = _read(PRESET_FOLDER / f"{base}.toml")
+    if "base" in below:
+        raise InputError(f"{where}: base = {base!r}: has a base itself, {below['base']!r}; take that one, or say all that differs from it")
+    sections = [s for s in SECTIONS if s != "study" and (s in below or s in values)]
+    own = {s: values.get(s, {}) for s in sections}
+    study = values.get("study", {})
+    if isinstance(study, dict) and study.get("variants_only") and (differing := [s for s in sections if own[s] and s != "machine"]):
+        raise InputError(
+            f"{where}: variants_only with settings of its own in [{'], ['.join(differing)}]: the base's students would be no start for its variants"
+        )
+    merged = {s: {**below.get(s, {}), **own[s]} if isinstance(own[s], dict) else own[s] for s in sections}
+    return {**values, **merged}
 
 
 def load_preset(name: str | Path, *, variant: str | None = None, **overrides: Any) -> Preset:
@@ -76,11 +119,10 @@ def load_preset(name: str | Path, *, variant: str | None = None, **overrides: An
         path = Path(name) if Path(name).is_file() else from_repository(name)
     if not path.is_file():
         raise InputError(f"preset {str(name)!r}: no such preset; shipped: {', '.join(preset_names())}; or give a .toml file")
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{path.name}: not valid TOML: {error}") from error
+    values = _read(path)
     values.setdefault("name", path.stem)
+    if "base" in values:
+        values = _on_its_base(values, path.name)
     if variant:
         values["variant"] = variant
         known = values.get("study", {}).get("variants", {})

@@ -17,7 +17,7 @@ from scipy.optimize import nnls
 
 from kdlib import session
 from kdlib.architecture import Architecture
-from kdlib.config import load_preset
+from kdlib.config import load_preset, with_variant
 from kdlib.critters import SPECIES
 from kdlib.data import CACHE_BYTES
 from kdlib.devices import prepare
@@ -102,7 +102,7 @@ def _domains(preset: Preset) -> tuple[tuple[str, ...], str]:
 def networks_text(preset: Preset, domains: int, remark: str = "") -> str:
     """Parameters of every network: G, E, F, which translate, then D and, of students that are distilled, D^s."""
     architectures = {TEACHER: preset.architecture(domains, alpha=preset.networks.teacher_alpha, student=False)}
-    architectures |= {f"student, alpha = {a}": preset.architecture(domains, alpha=a, student=True) for a in preset.study.alphas}
+    architectures |= {f"student, alpha = {a}": preset.architecture(domains, alpha=a, student=True, distilled=True) for a in preset.study.alphas}
     rows = {name: parameters(arch) for name, arch in architectures.items()}
     frame = pd.DataFrame(rows).T
     frame.loc[TEACHER, "D^s"] = np.nan  # nothing to judge against
@@ -118,8 +118,13 @@ def parameters(arch: Architecture) -> dict[str, float]:
 
 
 def study_runs(preset: Preset, domains: tuple[str, ...]) -> dict[str, RunSettings]:
-    """Every training of the study by name: the teacher, and each width distilled and alone."""
+    """Every training of the study by name: the teacher, and each width distilled and alone, or each variant where it has these only."""
     found = {TEACHER: RunSettings(preset, TEACHER, preset.networks.teacher_alpha, False, domains, "")}
+    if preset.study.variants_only:
+        main = preset.study.main
+        for variant in preset.study.variants:
+            found[run_name(STUDENT, main, True, variant)] = RunSettings(with_variant(preset, variant), STUDENT, main, True, domains, "")
+        return found
     for alpha in preset.study.alphas:
         for distill in (True, False):
             found[run_name(STUDENT, alpha, distill)] = RunSettings(preset, STUDENT, alpha, distill, domains, "")

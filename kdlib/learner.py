@@ -1,15 +1,21 @@
 """What an iteration of training changes: networks, their moving average (thesis Eq 4), an optimiser for each network.
 
-How an iteration changes it is `kdlib.training_step`'s.
+Besides, what methods of distillation that the thesis does not have need: adapters of features, which learn with G, and a network
+whose features compare pictures. How an iteration changes it is `kdlib.training_step`'s.
 """
 
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
+from kdlib.errors import InputError
+from kdlib.feature_distillation import FeatureAdapters
 from kdlib.networks import Networks
 from kdlib.parallel import Workers
+from kdlib.perceptual import DiscriminatorMaps, SqueezeNetMaps
 from kdlib.settings import LossWeights, TrainingSettings
+from kdlib.style_space import take_style_space
 
 
 @dataclass
@@ -18,13 +24,22 @@ class Learner:
 
     nets: Networks
     average: Networks  # exponential moving average of G, E and F: what is evaluated and shipped
-    optimizers: dict[str, torch.optim.Optimizer]
+    optimizers: dict[str, torch.optim.Optimizer]  # a frozen network has none
+    rates: dict[str, float]  # the learning rate of each, before any decay
     training: TrainingSettings
     losses: LossWeights
     diversity_iterations: int  # the diversity weight reaches 0 there
     teacher: Networks | None = None  # frozen; given: every iteration distils
     workers: Workers = Workers()  # who share every batch
+    adapters: FeatureAdapters | None = None  # learn with G's optimiser
+    perceptual: nn.Module | None = None  # frozen; pictures to maps, see `kdlib.perceptual`
     step: int = 0  # iterations done
+
+
+def asks_for_discriminator(training: TrainingSettings, losses: LossWeights) -> bool:
+    """Whether a student that learns by these settings needs its teacher's discriminator."""
+    by_features = losses.lambda_output_perceptual > 0 and training.perceptual_network == "discriminator"
+    return by_features or (training.filter_keep < 1 and training.filter_score == "discriminator")
 
 
 def make_learner(
@@ -34,32 +49,67 @@ def make_learner(
     """Optimisers and moving average for freshly built ``nets`` (on their device already).
 
     Adam with the thesis's settings (5.3.1) for every network; F learns with its own rate, which distillation raises.
+    Raises `InputError` where the teacher lacks what a setting needs of it.
     """
     if teacher is None:
         nets.style_discriminator = None  # it judges against a teacher; without one there is nothing to judge
     else:
-        for name in Networks.TRANSLATING:
-            getattr(teacher, name).eval().requires_grad_(False)
+        for _, network in teacher.modules():
+            network.eval().requires_grad_(False)
+        take_style_space(nets, teacher, training.style_space)
     for _, network in (*nets.modules(), *(teacher.modules() if teacher else ())):
         network.to(memory_format=torch.channels_last)  # a fifth to a third faster on CPUs: no reordering around small convolutions
     average = nets.averaged_copy()
+    adapters = None
+    if teacher is not None and losses.lambda_feature > 0:
+        adapters = FeatureAdapters(nets.arch, teacher.arch, training.feature_stages, training.seed)
+        adapters.to(next(nets.generator.parameters()).device, memory_format=torch.channels_last)
     if training.compile:  # D stays as it is: a compiled network cannot be differentiated twice, as R1 asks for
         for network in (nets, *([teacher] if teacher else [])):
             for module, method in ((network.generator, "content"), (network.generator, "render"), (network.style_encoder, "forward")):
                 setattr(module, method, torch.compile(getattr(module, method)))
     rate = (training.student_learning_rate if nets.arch.student else 0.0) or training.learning_rate
     f_rate = training.mapping_learning_rate if teacher is None else training.mapping_learning_rate_distilled
+    rates = {name: f_rate if name == "mapping_network" else rate for name, _ in nets.modules()}
     optimizers = {
         name: torch.optim.Adam(
-            network.parameters(),
-            lr=f_rate if name == "mapping_network" else rate,
+            [*network.parameters(), *(adapters.parameters() if adapters is not None and name == "generator" else ())],
+            lr=rates[name],
             betas=(training.beta1, training.beta2),
             weight_decay=training.weight_decay,
             fused=True,
         )
         for name, network in nets.modules()
+        if any(p.requires_grad for p in network.parameters())
     }
-    return Learner(nets, average, optimizers, training, losses, diversity_iterations, teacher, workers)
+    perceptual = _perceptual(training, losses, teacher) if teacher is not None else None
+    return Learner(nets, average, optimizers, rates, training, losses, diversity_iterations, teacher, workers, adapters, perceptual)
+
+
+def _perceptual(training: TrainingSettings, losses: LossWeights, teacher: Networks) -> nn.Module | None:
+    """The network in whose features pictures are compared, on the teacher's device; None where they are not."""
+    if asks_for_discriminator(training, losses) and teacher.discriminator is None:
+        raise InputError("filter_score or perceptual_network = 'discriminator': the teacher given has no discriminator")
+    if losses.lambda_output_perceptual == 0:
+        return None
+    if training.perceptual_network == "discriminator":
+        return DiscriminatorMaps(teacher.discriminator)
+    return SqueezeNetMaps().to(next(teacher.generator.parameters()).device).requires_grad_(False)
+
+
+def rate_share(step: int, iterations: int, decaying: int) -> float:
+    """Share of the learning rates that an iteration uses (``step`` done before it): 1, over the last ``decaying`` linearly to 0.
+
+    The schedule of CycleGAN (Zhu et al. 2017, section 4). The last iteration still has 1/``decaying`` of the rate.
+    """
+    return min(1.0, (iterations - step) / decaying) if decaying else 1.0
+
+
+def set_rates(learner: Learner, share: float) -> None:
+    """Give every optimiser ``share`` of its network's learning rate."""
+    for name, optimizer in learner.optimizers.items():
+        for group in optimizer.param_groups:
+            group["lr"] = share * learner.rates[name]
 
 
 def diversity_weight(lambda_ds: float, step: int, iterations: int) -> float:

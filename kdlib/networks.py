@@ -9,14 +9,14 @@ Shapes: image [N 3 H W] in [-1, 1], latent z [N Z], style s [N S], domain label 
 
 import copy
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kdlib.architecture import SKIP_SIZES, TEACHER_ALPHA, Architecture, check_masks_exist
+from kdlib.architecture import SKIP_SIZES, TEACHER_ALPHA, Architecture, GeneratorDesign, check_masks_exist
 from kdlib.blocks import AdaINResBlk, HighPass, MobileResBlk, ResBlk, instance_norm, laid_out_as, leaky_relu
 from kdlib.errors import InputError
 
@@ -54,14 +54,16 @@ class Generator(nn.Module):
 
     From-RGB convolution, down blocks with instance norm, 2 bottleneck blocks with instance norm, 2 with AdaIN, up blocks
     with AdaIN, to-RGB. No tanh: outputs may leave [-1, 1] a little and are clamped where pictures are shown or stored.
+    With ``pixel_shuffle`` from- and to-RGB see squares of pixels as one pixel of more channels (`GeneratorDesign`).
     """
 
     def __init__(self, arch: Architecture):
         super().__init__()
         self.arch = arch
         encoder_block = MobileResBlk if arch.student else ResBlk
-        widths = arch.widths(arch.generator_down_blocks)
-        self.from_rgb = nn.Conv2d(3, widths[0], 3, padding=1)  # the thesis's tables say 1x1; their 1,792 weights are 3x3
+        widths = arch.generator_widths
+        colours = 3 * arch.pixel_shuffle**2
+        self.from_rgb = nn.Conv2d(colours, widths[0], 3, padding=1)  # the thesis's tables say 1x1; their 1,792 weights are 3x3
 
         down = [encoder_block(a, b, normalize=True, downsample=True) for a, b in zip(widths, widths[1:])]
         bottleneck = [encoder_block(widths[-1], widths[-1], normalize=True) for _ in range(2)]
@@ -69,11 +71,11 @@ class Generator(nn.Module):
 
         decoder = {"style_dim": arch.style_dim, "conv_before_upsampling": arch.student, "residual_only": arch.w_hpf > 0}
         bottleneck = [AdaINResBlk(widths[-1], widths[-1], **decoder) for _ in range(2)]
-        up = [AdaINResBlk(b, a, upsample=True, **decoder) for a, b in zip(widths, widths[1:])]
+        up = [AdaINResBlk(b, a, upsample=True, separable=arch.separable_up, **decoder) for a, b in zip(widths, widths[1:])]
         self.decode = nn.ModuleList(bottleneck + up[::-1])
 
         self.to_rgb_norm = instance_norm(widths[0])
-        self.to_rgb = nn.Conv2d(widths[0], 3, 1)
+        self.to_rgb = nn.Conv2d(widths[0], colours, 1)
         self.high_pass = HighPass(arch.w_hpf) if arch.w_hpf > 0 else None
 
     def forward(self, x: Tensor, s: Tensor, masks: tuple[Tensor, Tensor] | None = None) -> Tensor:
@@ -86,6 +88,8 @@ class Generator(nn.Module):
         if masks is not None and self.high_pass is None:
             raise InputError("masks were given to a generator without a high-pass skip: build it with w_hpf > 0")
         skips = {}
+        if self.arch.pixel_shuffle > 1:
+            x = laid_out_as(F.pixel_unshuffle(x, self.arch.pixel_shuffle), x)
         h = self.from_rgb(x)
         for block in self.encode:
             size = h.shape[2]
@@ -95,8 +99,8 @@ class Generator(nn.Module):
             h = block(h)
         return Content(h, skips)
 
-    def render(self, content: Content, s: Tensor) -> Tensor:
-        """``content`` of N pictures in the styles s [N S] -> [N 3 H W]."""
+    def render(self, content: Content, s: Tensor, features: list[Tensor] | None = None) -> Tensor:
+        """``content`` of N pictures in the styles s [N S] -> [N 3 H W]. To ``features``, if given, what leaves every decoder block is added."""
         h = content.features
         if s.shape != (len(h), self.arch.style_dim):
             raise InputError(f"styles of shape {list(s.shape)} for {len(h)} pictures: need [{len(h)} {self.arch.style_dim}]")
@@ -104,7 +108,10 @@ class Generator(nn.Module):
             h = block(h, s)
             if h.shape[2] in content.skips:
                 h = h + content.skips[h.shape[2]]
-        return self.to_rgb(leaky_relu(laid_out_as(self.to_rgb_norm(h), h)))
+            if features is not None:
+                features.append(h)
+        image = self.to_rgb(leaky_relu(laid_out_as(self.to_rgb_norm(h), h)))
+        return laid_out_as(F.pixel_shuffle(image, self.arch.pixel_shuffle), image) if self.arch.pixel_shuffle > 1 else image
 
 
 def convolutional_trunk(arch: Architecture, block: type[ResBlk]) -> tuple[list[nn.Module], int]:
@@ -139,7 +146,7 @@ class Discriminator(nn.Module):
     def __init__(self, arch: Architecture):
         super().__init__()
         self.arch = arch
-        layers, width = convolutional_trunk(arch, ResBlk)
+        layers, width = convolutional_trunk(replace(arch, alpha=arch.discriminator_alpha or arch.alpha), ResBlk)
         self.shared = nn.Sequential(*layers)
         self.heads = nn.Conv2d(width, arch.domains, 1)
 
@@ -178,7 +185,7 @@ class MappingNetwork(BranchedMLP):
     """F(z, y): a style [N S] of domain y [N] from a latent z [N Z] ~ N(0, 1) (Tables 4.5, 4.6, which total one branch)."""
 
     def __init__(self, arch: Architecture):
-        super().__init__(arch.latent_dim, min(512, arch.alpha), arch.style_dim, arch.domains, nn.ReLU)
+        super().__init__(arch.latent_dim, arch.mapping_units, arch.style_dim, arch.domains, nn.ReLU)
 
 
 class StyleDiscriminator(BranchedMLP):
@@ -199,6 +206,10 @@ def initialise(network: nn.Module) -> nn.Module:
             nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
+    if isinstance(network, Generator) and network.arch.pixel_shuffle > 1:
+        with torch.no_grad():  # all pixels of a square start alike, else a checkerboard is the first thing to unlearn (Aitken et al. 2017)
+            square = network.arch.pixel_shuffle**2
+            network.to_rgb.weight.copy_(network.to_rgb.weight[::square].repeat_interleave(square, dim=0))
     return network
 
 
@@ -249,15 +260,20 @@ class Networks:
 def build_networks(
     alpha: int = TEACHER_ALPHA, domains: int = 3, student: bool = False, w_hpf: float = 0, image_size: int = 256,
     *, base_width: int | None = None, style_dim: int = 64, latent_dim: int = 16, down_blocks: int | None = None,
-    seed: int | None = None,
+    design: GeneratorDesign | None = None, seed: int | None = None,
 ) -> Networks:  # fmt: skip
     """All five networks, He-initialised.
 
     ``seed`` makes the weights reproducible without touching the global random state; None draws from that state.
     Raises `InputError` where `Architecture` does, and for a high-pass skip at a size without face masks.
     """
-    check_masks_exist(w_hpf, image_size)
-    arch = Architecture(image_size, domains, alpha, student, w_hpf, base_width, style_dim, latent_dim, down_blocks)
+    arch = Architecture(image_size, domains, alpha, student, w_hpf, base_width, style_dim, latent_dim, down_blocks, design)
+    return networks_of(arch, seed)
+
+
+def networks_of(arch: Architecture, seed: int | None = None) -> Networks:
+    """As `build_networks`, of an architecture."""
+    check_masks_exist(arch.w_hpf, arch.image_size)
     with torch.random.fork_rng(devices=[], enabled=seed is not None):
         if seed is not None:
             torch.manual_seed(seed)

@@ -47,6 +47,14 @@ class Workers:
         together /= self.count
         torch._foreach_copy_(list(tensors), [p.view_as(t) for p, t in zip(together.split([t.numel() for t in tensors]), tensors)])
 
+    def gather(self, values: Tensor) -> Tensor:
+        """Everyone's values [n] in the order of the batch, [n count], the same for every process, which must all call it."""
+        if self.count == 1:
+            return values
+        everyones = [torch.empty_like(values) for _ in range(self.count)]
+        dist.all_gather(everyones, values.contiguous())
+        return torch.cat(everyones)
+
     @contextlib.contextmanager
     def first_then_others(self) -> Iterator[None]:
         """What is inside is done by the first process alone, then by the others: they find the files that it has made."""

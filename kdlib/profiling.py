@@ -57,7 +57,7 @@ class Stage:
 
 def stages(network: str, arch: Architecture) -> list[Stage]:
     """The stages of network "G", "E", "F", "D" or "Ds", in the order a picture or a code passes them."""
-    size, found = arch.image_size, []
+    size, found = arch.generator_sizes[0] if network == "G" else arch.image_size, []
 
     def add(part: str, name: str, *layers: str) -> None:
         found.append(Stage(network, part, name, layers))

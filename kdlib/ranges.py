@@ -17,11 +17,15 @@ _AT_LEAST_ONE = {
     "checkpoint_every", "keep_checkpoints", "r1_every", "evaluation_batch_size", "teacher_iterations", "student_iterations",
     "evaluation_seeds",
 }  # fmt: skip
-_PROBABILITIES = {"crop_probability", "flip_probability", "style_warp", "beta1", "beta2", "ema_decay"}
+_PROBABILITIES = {"crop_probability", "flip_probability", "style_warp", "beta1", "beta2", "ema_decay", "filter_keep"}
 _CHOICES = {
     "source": ("critters", "folder"),
     "precision": ("float32", "bfloat16"),
-    "distillation_real": ("teacher", "data"),
+    "distillation_real": ("teacher", "data", "both"),
+    "style_space": ("own", "init", "teacher"),
+    "perceptual_network": ("discriminator", "squeezenet"),  # not the factor network: it is what scores
+    "feature_stages": ("bottleneck", "decoder"),
+    "filter_score": ("discriminator", "cycle"),
     "weights_precision": ("float32", "float16"),
     "selection": ("last", "best_candidate"),
     "feature_networks": ("factor_network", "squeezenet", "inception_torchvision", "inception_pytorch_fid"),
@@ -50,6 +54,12 @@ def check_ranges(preset: Preset) -> None:
     check_masks_exist(preset.networks.w_hpf, preset.data.image_size)
     if preset.networks.generator_down_blocks:
         check_down_blocks(preset.networks.generator_down_blocks, preset.data.image_size, preset.networks.w_hpf)
+    preset.architecture(2, alpha=1, student=True)  # names a width or a square of pixels that this picture size does not allow
+    training = preset.training
+    if training.filter_keep == 0:
+        raise InputError("filter_keep = 0.0: would keep none of the teacher's pictures; give a share above 0, or 1 to keep all")
+    if not training.feature_stages or len(set(training.feature_stages)) < len(training.feature_stages):
+        raise InputError(f"feature_stages = {list(training.feature_stages)}: name at least one, and each once")
     if preset.evaluation.outputs_per_source < 2:
         raise InputError("outputs_per_source: diversity needs at least 2 outputs a source")
     _check_study(preset)
@@ -79,11 +89,14 @@ def _check_study(preset: Preset) -> None:
     for name, values in study.variants.items():
         if not re.fullmatch(r"[a-z0-9_]+", name):
             raise InputError(f"variant {name!r}: it becomes part of a folder's name; use a to z, digits and '_'")
-        strangers = [key for key in values if key not in vars(preset.training) | vars(preset.losses)]
+        strangers = [key for key in values if key not in vars(preset.training) | vars(preset.losses) | vars(preset.student_generator)]
         if strangers or not values:
             raise InputError(
-                f"variant {name}: " + (f"{', '.join(strangers)} is no setting of [training] or [losses]" if strangers else "changes no setting")
+                f"variant {name}: "
+                + (f"{', '.join(strangers)} is no setting of [training], [losses] or [student_generator]" if strangers else "changes no setting")
             )
+    if study.variants_only and not (preset.base and study.variants):
+        raise InputError("variants_only: trains variants of a base's main width; the preset needs a base and variants")
     if preset.variant and preset.variant not in study.variants:
         known = f"this preset has {', '.join(study.variants)}" if study.variants else "this preset has none"
         raise InputError(f"variant = {preset.variant!r}: no such variant; {known}")

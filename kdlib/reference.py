@@ -12,7 +12,7 @@ from kdlib.results import result_rows
 from kdlib.runs import Run, list_runs
 
 KEPT = ("settings.json", "environment.json", "finished.json", "metrics.json", "log.jsonl", "timing.jsonl")
-SHIPPED = ("weights.safetensors", "*.ipynb")  # besides, of a run that others start from
+SHIPPED = ("weights.safetensors", "discriminator.safetensors", "*.ipynb")  # besides, of a run that others start from
 LARGEST = 8 * 2**20  # bytes of a single file that goes to git
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 

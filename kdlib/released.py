@@ -170,10 +170,12 @@ def save_released(path: str | Path, nets: Networks, with_filter: bool = False) -
     Teachers can then be loaded by StarGAN-v2's code and students by TinyStarGAN-v2's, both of which build networks with
     a first width of 2**14 / image_size only. ``with_filter`` adds the high-pass kernel, which StarGAN-v2's code asks for
     since it supports several GPUs; its released file has none, and TinyStarGAN-v2's code refuses it.
-    Raises `InputError` where the landmark network, which that code expects in the file, is missing, and for a generator of
-    another depth than that code builds: read back, one more block would pass for the high-pass skip's.
+    Raises `InputError` where the landmark network, which that code expects in the file, is missing, and for a generator that
+    code does not build: of another depth (read back, one more block would pass for the high-pass skip's) or design.
     """
     arch, path = nets.arch, Path(path)
+    if arch.design is not None:
+        raise InputError(f"{path}: stage_widths, separable_up and pixel_shuffle are no part of this format; export the model to ONNX instead")
     if arch.generator_down_blocks != replace(arch, down_blocks=None).generator_down_blocks:
         raise InputError(f"{path}: generator_down_blocks = {arch.generator_down_blocks} is not StarGAN-v2's rule, the only depth of this format")
     content = {name: _rename(name, getattr(nets, name)) for name in CLASSES}

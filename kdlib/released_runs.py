@@ -22,7 +22,7 @@ from kdlib.released import load_released, save_landmarks
 from kdlib.runs import IMPORTED, LANDMARKS_FILE, STUDENT, TEACHER, Run, RunSettings, run_name
 from kdlib.settings import Preset
 
-COMPARED = ("image_size", "domains", "w_hpf", "generator_down_blocks", "first_width", "style_dim", "latent_dim")
+COMPARED = ("image_size", "domains", "w_hpf", "generator_down_blocks", "first_width", "style_dim", "latent_dim", "design")
 
 
 def import_released(file: Path, preset: Preset, domains: tuple[str, ...], folder: Path, name: str | None = None) -> Run:

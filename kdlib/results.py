@@ -3,15 +3,16 @@
 import hashlib
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from kdlib.errors import InputError
 from kdlib.headlines import Headline, headlines
 from kdlib.paths import from_repository, reference_folder, runs_folder
-from kdlib.runs import STUDENT, Run, RunSettings, binding, list_runs, run_name
+from kdlib.runs import STUDENT, TEACHER, Run, RunSettings, binding, list_runs, named_run, run_name
 from kdlib.scoring import selection
+from kdlib.settings import Preset
 
 GUIDES = ("latent", "reference")
 
@@ -106,8 +107,33 @@ def _named_teachers(runs: Iterable[Run]) -> list[Path]:
     """Finished run folders that the settings of finished students name as their teacher, each once."""
     settings = [run.settings() for run in runs if run.finished]
     named = {s.preset.machine.teacher for s in settings if s.role == STUDENT and s.preset.machine.teacher}
-    folders = {from_repository(name).resolve() for name in named}
-    return sorted(folder for folder in folders if Run(folder).finished)
+    return sorted({folder for name in named if (folder := _finished_folder(name))})
+
+
+def _finished_folder(text: str) -> Path | None:
+    """Folder of a finished run given by its path or its name; None where there is none."""
+    named = named_run(text)
+    places = [folder.joinpath(*named) for folder in (runs_folder(), reference_folder())] if named else [from_repository(text)]
+    return next((place.resolve() for place in places if Run(place).finished), None)
+
+
+def start_rows(preset: Preset, rows_of: Callable[[str], list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Those rows of a preset's base that its variants start from: the teacher and the distilled main width. None if it trains its own.
+
+    ``rows_of``: which runs of the base are looked at, `rows_of_preset` or `kept_rows`.
+    """
+    if not preset.study.variants_only:
+        return []
+    main = (STUDENT, preset.study.main, True, "")
+    return [r for r in rows_of(preset.base) if r["run"] == TEACHER or (r["role"], r["alpha"], r["distilled"], r["variant"]) == main]
+
+
+def rows_of_study(preset: Preset) -> list[dict[str, Any]]:
+    """`rows_of_preset`, with what its variants start from where these are runs of its base."""
+    own = rows_of_preset(preset.name)
+    known = {(row["preset"], row["run"]) for row in own}  # the teacher, where a setting names its folder
+    rows = [*(row for row in start_rows(preset, rows_of_preset) if (row["preset"], row["run"]) not in known), *own]
+    return sorted(rows, key=lambda row: row["role"] == STUDENT)
 
 
 def own_rows(preset: str) -> list[dict[str, Any]]:

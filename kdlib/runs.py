@@ -10,6 +10,7 @@
                           the final weights; step_NNNNNNN.json, their scores (kdlib.scoring.selection)
       samples/            grids of translations of a few val pictures
       weights.safetensors the moving average of G, E and F at the end
+      discriminator.safetensors  a teacher's D at the end, for students that learn from it
       imported.json       instead of all above but settings and weights, where the weights were released by others
                           (kdlib.released_runs); wing.ckpt beside it: their face-landmark network, for models that need one
       finished.json       steps, seconds, peak memory: there only when the run is complete
@@ -23,6 +24,7 @@ import hashlib
 import importlib.metadata
 import json
 import platform
+import re
 import subprocess
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -37,13 +39,13 @@ from kdlib.settings import Preset
 if TYPE_CHECKING:  # the results table reads run folders without PyTorch
     import torch
 
-    from kdlib.networks import Networks
+    from kdlib.networks import Discriminator, Networks
 
 TEACHER, STUDENT = "teacher", "student"
 IMPORTED = "imported.json"
 LANDMARKS_FILE = "wing.ckpt"
 # What decides how a run ends. Evaluation, the study's grid and the machine do not: they may change under a run.
-BINDING_SECTIONS = ("data", "networks", "training", "losses", "logging")
+BINDING_SECTIONS = ("data", "networks", "student_generator", "training", "losses", "logging")
 VERSIONED_PACKAGES = ("torch", "torchvision", "numpy", "pillow", "scipy", "papermill", "jupytext")
 
 
@@ -63,6 +65,11 @@ class RunSettings:
     def iterations(self) -> int:
         training = self.preset.training
         return training.teacher_iterations if self.role == TEACHER else training.student_iterations
+
+    @property
+    def decay_iterations(self) -> int:
+        """The last ones, over which learning rates fall to 0; 0: none."""
+        return self.preset.training.teacher_decay_iterations if self.role == TEACHER else 0
 
     @property
     def diversity_iterations(self) -> int:
@@ -90,14 +97,10 @@ class RunSettings:
 
     def without_masks(self, seed: int | None = None) -> Networks:
         """As ``build``, but without the landmark network."""
-        from kdlib.networks import build_networks
+        from kdlib.networks import networks_of
 
-        n, size = self.preset.networks, self.preset.data.image_size
-        return build_networks(
-            self.alpha, len(self.domains), self.role == STUDENT, n.w_hpf, size,
-            base_width=n.base_width or None, style_dim=n.style_dim, latent_dim=n.latent_dim,
-            down_blocks=n.generator_down_blocks or None, seed=seed,
-        )  # fmt: skip
+        student = self.role == STUDENT
+        return networks_of(self.preset.architecture(len(self.domains), alpha=self.alpha, student=student, distilled=self.distill), seed)
 
 
 def settings_from_dict(values: dict[str, Any], where: str = "settings") -> RunSettings:
@@ -138,6 +141,10 @@ class Run:
     @property
     def weights(self) -> Path:
         return self.path / "weights.safetensors"
+
+    @property
+    def discriminator(self) -> Path:
+        return self.path / "discriminator.safetensors"
 
     @property
     def checkpoint_folder(self) -> Path:
@@ -198,6 +205,23 @@ class Run:
             module.eval().requires_grad_(False)
         return nets.to(device)
 
+    def load_discriminator(self) -> Discriminator:
+        """A teacher's D, frozen, on the CPU. Raises `InputError`, saying how to get it, where the folder has none."""
+        from kdlib.checkpoints import load_weights
+
+        if not self.discriminator.is_file():
+            way_out = (
+                "released weights come without one" if self.imported
+                else f"if the run's last checkpoint is still there, `python -m kdlib discriminator {shown(self.path)}` writes it; else train it again"
+            )  # fmt: skip
+            raise InputError(
+                f"{shown(self.discriminator)}: no such file, and filter_score or perceptual_network = 'discriminator' asks for the teacher's "
+                f"discriminator; {way_out}"
+            )
+        network = self.settings().without_masks(seed=0).discriminator
+        load_weights(self.discriminator, {"discriminator": network})
+        return network.eval().requires_grad_(False)
+
     def weights_hash(self, weights: Path | None = None) -> str:
         """SHA-256 of the weights' values (the end's, or those of one of `candidates`), independent of how the file is laid out."""
         from kdlib.checkpoints import read_weights
@@ -245,6 +269,8 @@ def binding(settings: dict[str, Any]) -> dict[str, Any]:
         preset["data"].pop(name)
     for name in ("sample_every", "checkpoint_every", "keep_checkpoints", "candidate_every"):
         preset["logging"].pop(name)
+    if settings["role"] == TEACHER:
+        preset["student_generator"] = {}
     other = TEACHER if settings["role"] == STUDENT else STUDENT
     preset["training"] = {k: v for k, v in preset["training"].items() if not k.startswith(f"{other}_")}
     preset["training"].pop("mapping_learning_rate" if settings["distill"] else "mapping_learning_rate_distilled")
@@ -279,6 +305,15 @@ def find_run(preset: str, name: str) -> Run:
             return Run(folder)
     looked = " nor ".join(shown(folder) for folder in folders)
     raise InputError(f"no finished run {name!r} of preset {preset!r}: neither {looked}; `python -m kdlib study --preset {preset}` makes it")
+
+
+def named_run(text: str) -> tuple[str, str] | None:
+    """("mini", "teacher") of "mini/teacher", a run's name with its preset's; None of anything else, and where there is such a path.
+
+    A name with a dot is taken for a file's.
+    """
+    named = re.fullmatch(r"([\w-]+)/([\w-]+)", text)
+    return (named[1], named[2]) if named and not from_repository(text).exists() else None
 
 
 def list_runs(*folders: Path) -> list[Run]:

@@ -12,10 +12,11 @@ from kdlib.critters import SPECIES, generate
 from kdlib.data import Dataset, open_dataset
 from kdlib.devices import prepare
 from kdlib.errors import InputError
+from kdlib.learner import asks_for_discriminator
 from kdlib.networks import Networks
 from kdlib.paths import cache_folder, data_folder, from_repository, reference_folder, runs_folder, shown
 from kdlib.profiling import cost
-from kdlib.runs import STUDENT, TEACHER, Run, RunSettings, describe_environment, find_run, open_run, run_name, with_landmarks
+from kdlib.runs import STUDENT, TEACHER, Run, RunSettings, describe_environment, find_run, named_run, open_run, run_name, with_landmarks
 from kdlib.scoring.evaluation import evaluate
 from kdlib.scoring.factor_network import load_factor_network
 from kdlib.scoring.features import load_feature_network
@@ -83,23 +84,32 @@ def teacher_run(preset: Preset) -> Run:
 
     A released checkpoint is imported as that run on first use. Raises `InputError` where there is no such run, or another one.
     """
-    if not preset.machine.teacher:
+    given = preset.machine.teacher
+    if not given:
         return find_run(preset.name, TEACHER)
-    path = from_repository(preset.machine.teacher)
-    if not path.is_dir():
+    path = from_repository(given)
+    if named := named_run(given):
+        run = find_run(*named)
+    elif not path.is_dir():
         return import_released(preset, path, TEACHER)
-    if not Run(path).finished:
-        raise InputError(f"teacher = {preset.machine.teacher}: not the folder of a finished run; give one, or a released checkpoint")
-    if Run(path).settings().role == STUDENT:
-        raise InputError(f"teacher = {preset.machine.teacher}: the run of a student; give a teacher's, or a released checkpoint of one")
-    return Run(path)
+    else:
+        run = Run(path)
+    if not run.finished:
+        raise InputError(f"teacher = {given}: not the folder of a finished run; give one, or a released checkpoint")
+    if run.settings().role == STUDENT:
+        raise InputError(f"teacher = {given}: the run of a student; give a teacher's, or a released checkpoint of one")
+    return run
 
 
 def load_teacher(preset: Preset, dataset: Dataset) -> tuple[Networks, str]:
-    """The teacher of the preset's students and the hash of its weights."""
+    """The teacher of the preset's students, with its discriminator where they learn from that, and the hash of its weights."""
     run = teacher_run(preset)
     check_fits(run, dataset)
-    return run.load_networks(landmarks=_named_landmarks(preset)), run.weights_hash()
+    teacher, seen = run.load_networks(landmarks=_named_landmarks(preset)), run.weights_hash()
+    if asks_for_discriminator(preset.training, preset.losses):
+        teacher.discriminator = run.load_discriminator()
+        seen = f"{seen}, {run.weights_hash(run.discriminator)}"
+    return teacher, seen
 
 
 def _named_landmarks(preset: Preset) -> Path | None:

@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from kdlib.architecture import Architecture
+from kdlib.architecture import Architecture, GeneratorDesign
 from kdlib.ranges import check_ranges
 
 
@@ -47,6 +47,7 @@ class TrainingSettings:
     teacher_iterations: int = 100_000
     student_iterations: int = 100_000
     teacher_diversity_iterations: int = 0  # over which a teacher's lambda_ds decays to 0; 0: the whole run, as in the thesis
+    teacher_decay_iterations: int = 0  # a teacher's last ones, over which its learning rates fall to 0; 0: constant, as in the thesis
     batch_size: int = 8
     seed: int = 777
     learning_rate: float = 1e-4  # G, E, D, D^s
@@ -66,7 +67,14 @@ class TrainingSettings:
     precision: str = "float32"  # or "bfloat16": autocast of the forward passes
     compile: bool = False  # torch.compile of generators and style encoders: for GPUs; a minute, and no gain, on CPUs
     allow_tf32: bool = False
-    distillation_real: str = "teacher"  # what D is shown as real in Eqs 31, 32: the teacher's picture; "data": a picture of the data set
+    distillation_real: str = "teacher"  # what D is shown as real in Eqs 31, 32: the teacher's picture; "data": the data set's; or "both"
+    # No part of the thesis, from here on; see kdlib.distillation_step.
+    style_space: str = "own"  # a distilled student's F: its "own", its own begun from the teacher's ("init"), or the "teacher"'s, frozen
+    perceptual_network: str = "discriminator"  # whose features lambda_output_perceptual compares: the teacher's, or "squeezenet"
+    feature_stages: tuple[str, ...] = ("bottleneck", "decoder")  # of the generator, where lambda_feature compares
+    filter_keep: float = 1.0  # share of the teacher's pictures of a batch that is taught, the best by filter_score; 1: all
+    filter_score: str = "discriminator"  # the logit of the teacher's D, or "cycle": how well the teacher finds back to the source
+    student_discriminator_alpha: int = 0  # width cap of a student's D; 0: as of its other networks
 
 
 @dataclass(frozen=True)
@@ -88,6 +96,10 @@ class LossWeights:
     lambda_source_reference: float = 1.0  # Eq 38
     lambda_style_l1_target: float = 0.0  # no part of the thesis: L1 between style codes, in place of Eq 33
     lambda_style_l1_source: float = 0.0  # the same in place of Eq 34
+    lambda_style_match: float = 0.0  # nor these: L1 between the codes that both style encoders read off a picture
+    lambda_output_l1: float = 0.0  # L1 between both generators' pictures
+    lambda_output_perceptual: float = 0.0  # the same in features of perceptual_network
+    lambda_feature: float = 0.0  # relative squared difference of the generators' features at feature_stages, behind 1x1 adapters
 
 
 @dataclass(frozen=True)
@@ -121,6 +133,7 @@ class StudySettings:
     seeds: tuple[int, ...] = ()  # of students of main_alpha; empty: the preset's one
     seeds_of_others: int = 1  # with so many of these seeds, the first ones, other widths are trained
     seeds_of_variants: int = 1  # the same of variants
+    variants_only: bool = False  # the other students are those of the preset's `base`, and are trained in its study
     variants: dict[str, dict[str, Any]] = field(default_factory=dict)  # name -> settings of training and losses, of distilled students
 
     @property
@@ -138,7 +151,7 @@ class MachineSettings:
     device: str = "auto"  # "auto": cuda, else mps, else cpu
     threads: int = 0  # 0: PyTorch's choice
     landmarks: str = ""  # where w_hpf > 0: file of the face-landmark network (wing.ckpt), relative paths from the repository root
-    teacher: str = ""  # a released checkpoint or a run folder to distil from; empty: the preset's own run `teacher`
+    teacher: str = ""  # a released checkpoint, a run folder or a run's name ("mini/teacher") to distil from; empty: the preset's own run `teacher`
 
 
 @dataclass(frozen=True)
@@ -146,8 +159,10 @@ class Preset:
     name: str
     description: str = ""
     variant: str = ""  # the one of study.variants whose settings are in force
+    base: str = ""  # the shipped preset that what the file leaves out comes from
     data: DataSettings = field(default_factory=DataSettings)
     networks: NetworkSettings = field(default_factory=NetworkSettings)
+    student_generator: GeneratorDesign = field(default_factory=GeneratorDesign)  # of students alone: a teacher has the thesis's
     training: TrainingSettings = field(default_factory=TrainingSettings)
     losses: LossWeights = field(default_factory=LossWeights)
     logging: LoggingSettings = field(default_factory=LoggingSettings)
@@ -158,12 +173,15 @@ class Preset:
     def __post_init__(self):
         check_ranges(self)
 
-    def architecture(self, domains: int, *, alpha: int, student: bool) -> Architecture:
-        """The architecture of this preset's teacher or of a student of width cap ``alpha``."""
-        n = self.networks
+    def architecture(self, domains: int, *, alpha: int, student: bool, distilled: bool = False) -> Architecture:
+        """The architecture of this preset's teacher or of a student of width cap ``alpha``; ``distilled`` ones may have their teacher's F."""
+        n, t = self.networks, self.training
+        takes_mapping = student and distilled and t.style_space == "teacher"
         return Architecture(
             self.data.image_size, domains, alpha, student, n.w_hpf, n.base_width or None, n.style_dim, n.latent_dim,
-            n.generator_down_blocks or None,
+            n.generator_down_blocks or None, self.student_generator if student and self.student_generator != GeneratorDesign() else None,
+            Architecture(alpha=n.teacher_alpha).mapping_units if takes_mapping else None,
+            (t.student_discriminator_alpha or None) if student else None,
         )  # fmt: skip
 
     def as_dict(self) -> dict[str, Any]:

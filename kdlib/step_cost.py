@@ -27,7 +27,7 @@ from kdlib.devices import prepare
 from kdlib.errors import InputError
 from kdlib.landmark_network import LandmarkNetwork
 from kdlib.landmarks import LandmarkMasks
-from kdlib.learner import Learner, make_learner
+from kdlib.learner import Learner, asks_for_discriminator, make_learner
 from kdlib.memory import peak_memory
 from kdlib.networks import Networks
 from kdlib.runs import TEACHER, RunSettings, run_name, settings_from_dict
@@ -125,7 +125,10 @@ def _learner(settings: RunSettings, device: torch.device) -> Learner:
     if settings.distill:
         alpha = preset.networks.teacher_alpha
         built = dataclasses.replace(settings, role=TEACHER, alpha=alpha, distill=False).without_masks(seed=0)
-        teacher = Networks(built.arch, *(getattr(built, name) for name in Networks.TRANSLATING)).to(device)
+        teacher = Networks(built.arch, *(getattr(built, name) for name in Networks.TRANSLATING))
+        if asks_for_discriminator(preset.training, preset.losses):
+            teacher.discriminator = built.discriminator
+        teacher.to(device)
     return make_learner(nets.to(device), preset.training, preset.losses, settings.diversity_iterations, teacher)
 
 

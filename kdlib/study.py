@@ -26,7 +26,7 @@ from kdlib.files import write_text
 from kdlib.overrides import check_taken, given_to
 from kdlib.paths import REPOSITORY, from_repository, reference_folder, runs_folder, shown
 from kdlib.progress import progress_bar
-from kdlib.runs import STUDENT, TEACHER, Run, differing_settings, find_run, run_name
+from kdlib.runs import STUDENT, TEACHER, Run, differing_settings, find_run, named_run, run_name
 from kdlib.settings import Preset
 
 LEDGER = "study.json"  # fingerprints of the jobs done, in the preset's folder
@@ -87,16 +87,18 @@ def study_jobs(preset: Preset, preset_argument: str, overrides: dict[str, Any] |
 def students(preset: Preset) -> list[Student]:
     """The students of a study, in the order in which they are worth having: a study that is stopped has done the first ones.
 
-    The main width with every seed, other widths, then the main width in every variant.
+    The main width with every seed, other widths, then the main width in every variant; variants alone where the preset says so.
     """
     study = preset.study
     seeds = [None if seed == preset.training.seed else seed for seed in study.seeds] or [None]
+    varied = [Student(study.main, True, variant, seed) for seed in seeds[: study.seeds_of_variants] for variant in study.variants]
+    if study.variants_only:
+        return varied
     main = [Student(study.main, distill, seed=seed) for seed in seeds for distill in (True, False)]
     others = [
         Student(alpha, distill, seed=seed)
         for seed in seeds[: study.seeds_of_others] for alpha in study.alphas if alpha != study.main for distill in (True, False)
     ]  # fmt: skip
-    varied = [Student(study.main, True, variant, seed) for seed in seeds[: study.seeds_of_variants] for variant in study.variants]
     return [*main, *others, *varied]
 
 
@@ -112,8 +114,9 @@ def _jobs(preset: Preset, given: dict[str, Any]) -> list[Job]:
     evaluations = {j.run: j.name for j in jobs if j.notebook == "05_evaluation"}
     jobs.append(Job("comparison", "06_comparison", "comparison", given, tuple(evaluations.values())))
     main = run_name(STUDENT, preset.study.main, True)
-    shown_models = {"teacher": preset.machine.teacher or f"{preset.name}/{TEACHER}", "student": f"{preset.name}/{main}"}
-    needs = tuple(evaluations[name] for name in (_teacher_name(preset), main) if name)  # a teacher from elsewhere is not evaluated here
+    home = preset.base if preset.study.variants_only else preset.name
+    shown_models = {"teacher": preset.machine.teacher or f"{preset.name}/{TEACHER}", "student": f"{home}/{main}"}
+    needs = tuple(evaluations[name] for name in (_teacher_name(preset), main) if name in evaluations)  # others are evaluated elsewhere
     jobs.append(Job("grids", "grids", "grids", {**given, **shown_models}, needs))
     return jobs
 
@@ -121,7 +124,9 @@ def _jobs(preset: Preset, given: dict[str, Any]) -> list[Job]:
 def _teacher_name(preset: Preset) -> str:
     """Name of the preset's run that its students learn from; empty if they learn from a run folder that lies elsewhere."""
     folder = from_repository(preset.machine.teacher).resolve()
-    if not preset.machine.teacher or not folder.is_dir():
+    if named := named_run(preset.machine.teacher):
+        folder = runs_folder().resolve().joinpath(*named)
+    elif not preset.machine.teacher or not folder.is_dir():
         return TEACHER
     return folder.name if folder.parent == (runs_folder() / preset.name).resolve() else ""
 

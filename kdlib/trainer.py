@@ -20,13 +20,14 @@ from kdlib.data import Dataset, TrainingBatches, prefetch
 from kdlib.devices import prepare
 from kdlib.errors import InputError
 from kdlib.files import write_atomically
-from kdlib.learner import Learner, diversity_weight, make_learner
+from kdlib.learner import Learner, diversity_weight, make_learner, rate_share, set_rates
 from kdlib.memory import peak_memory
 from kdlib.networks import Networks
 from kdlib.parallel import Workers
 from kdlib.paths import shown
 from kdlib.progress import progress_bar
-from kdlib.runs import Run, RunSettings, describe_environment
+from kdlib.runs import TEACHER, Run, RunSettings, describe_environment
+from kdlib.teacher_discriminator import write_discriminator
 from kdlib.training_log import TrainingLog, Window, truncate
 from kdlib.training_step import Losses, NonFiniteLoss, train_iteration
 from kdlib.views.grids import assemble, demonstration
@@ -85,6 +86,7 @@ def _train(run: Run, settings: RunSettings, dataset: Dataset, teacher: Networks 
     losses: dict[str, float] = {}  # the last that were read
     with bar, upcoming as steps, TrainingLog(run, learner.step) if workers.first else contextlib.nullcontext() as log:
         for _, batch in steps:
+            set_rates(learner, rate_share(learner.step, settings.iterations, settings.decay_iterations))
             pending.append(train_iteration(learner, batch.to(device)))
             step = learner.step
             last = step == settings.iterations
@@ -132,6 +134,8 @@ def checkpoint(learner: Learner, run: Run, window: Window, keep: int) -> None:
         "optimizers": {name: optimizer.state_dict() for name, optimizer in learner.optimizers.items()},
         "window": dict(window),
     }
+    if learner.adapters is not None:
+        content["adapters"] = learner.adapters.state_dict()
     save_checkpoint(run.checkpoint_folder / f"step_{learner.step:07d}.pt", content)
     for old in checkpoints_of(run)[:-keep]:
         old.unlink()
@@ -153,7 +157,8 @@ def _write_average(path: Path, settings: RunSettings, learner: Learner) -> None:
 
 def _check_finite(learner: Learner) -> None:
     """Raise `NonFiniteLoss` unless all weights are finite: a loss can be finite on the very step that spoils the weights."""
-    for name, network in learner.nets.modules():
+    adapters = [("adapters", learner.adapters)] if learner.adapters is not None else []
+    for name, network in (*learner.nets.modules(), *adapters):
         for key, p in network.named_parameters():
             if not torch.isfinite(p).all():
                 raise NonFiniteLoss(f"step {learner.step}: weights {name}.{key} are not finite; the last checkpoint is intact")
@@ -176,6 +181,8 @@ def restore(learner: Learner, run: Run) -> Window:
                 network.load_state_dict(content["average"][name])
             for name, optimizer in learner.optimizers.items():
                 optimizer.load_state_dict(content["optimizers"][name])
+            if learner.adapters is not None:
+                learner.adapters.load_state_dict(content["adapters"])
             learner.step = content["step"]
             window.update(content["window"])
         except (KeyError, RuntimeError, ValueError) as error:
@@ -192,8 +199,10 @@ def write_samples(run: Run, nets: Networks, dataset: Dataset, step: int, device:
 
 
 def finish(run: Run, settings: RunSettings, learner: Learner) -> None:
-    """Write the moving averages as final weights, then the mark that the run is complete."""
+    """Write the moving averages as final weights, a teacher's discriminator beside them, then the mark that the run is complete."""
     _write_average(run.weights, settings, learner)
+    if settings.role == TEACHER:
+        write_discriminator(run, settings, learner.nets.discriminator, learner.step)
     on_device = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
     seconds = training_seconds(run)
     run.write_json(

@@ -37,6 +37,9 @@ checkpoint_every = None
 sample_every = None
 candidate_every = None
 generator_down_blocks = None  # 0: the thesis's rule, as the teacher's
+stage_widths = None  # of the generator, "24,48,48" from the finest resolution on
+separable_up = None  # True: its up blocks depthwise separable, too
+pixel_shuffle = None  # 2: no layer of it at full resolution
 lambda_adv = None
 lambda_r1 = None
 lambda_sty = None
@@ -50,6 +53,17 @@ lambda_style_use_latent = None  # Eq 35
 lambda_style_use_reference = None  # Eq 36
 lambda_source_latent = None  # Eq 37
 lambda_source_reference = None  # Eq 38
+distillation_real = None  # "teacher" (Eqs 31, 32), "data" or "both"
+lambda_output_l1 = None  # here and below: no part of the thesis
+lambda_output_perceptual = None
+perceptual_network = None  # "discriminator" or "squeezenet"
+lambda_feature = None
+feature_stages = None  # "bottleneck", "decoder" or "bottleneck,decoder"
+style_space = None  # "own", "init" or "teacher"
+lambda_style_match = None
+filter_keep = None  # share of the teacher's pictures that is taught
+filter_score = None  # "discriminator" or "cycle"
+student_discriminator_alpha = None  # 0: alpha
 
 # %%
 from IPython.display import Markdown
@@ -74,6 +88,12 @@ overrides = dict(
     lambda_source_latent=lambda_source_latent,
     lambda_source_reference=lambda_source_reference,
     teacher=teacher, candidate_every=candidate_every, generator_down_blocks=generator_down_blocks,
+    stage_widths=stage_widths, separable_up=separable_up, pixel_shuffle=pixel_shuffle,
+    distillation_real=distillation_real, lambda_output_l1=lambda_output_l1,
+    lambda_output_perceptual=lambda_output_perceptual, perceptual_network=perceptual_network,
+    lambda_feature=lambda_feature, feature_stages=feature_stages, style_space=style_space,
+    lambda_style_match=lambda_style_match, filter_keep=filter_keep, filter_score=filter_score,
+    student_discriminator_alpha=student_discriminator_alpha,
 )  # fmt: skip
 settings = load_preset(preset, variant=variant, **overrides)
 

@@ -26,12 +26,12 @@ landmarks = None  # face-landmark network, for a high-pass skip
 from IPython.display import Markdown
 
 from kdlib.config import load_preset
-from kdlib.results import rows_of_preset
+from kdlib.results import rows_of_study
 from kdlib.views import plotting, run_views
 
 plotting.setup()
 settings = load_preset(preset, data_root=data_root, skip_bad=skip_bad, landmarks=landmarks)
-rows = rows_of_preset(settings.name)
+rows = rows_of_study(settings)
 results = run_views.study_of(settings, rows)
 Markdown(run_views.comparison_summary(settings, rows))
 

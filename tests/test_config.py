@@ -40,9 +40,11 @@ def test_the_presets_at_256_px_are_the_thesis_settings(name, lambda_ds, w_hpf, t
     assert (t.beta1, t.beta2, t.weight_decay, t.ema_decay, t.ema_ramp, t.student_learning_rate) == (0.0, 0.99, 1e-4, 0.999, False, 0.0)
     assert (t.crop_probability, t.flip_probability, t.style_warp, t.teacher_diversity_iterations) == (0.5, 0.5, 0.0, 0)
     weights = vars(preset.losses)
-    assert weights.pop("lambda_style_l1_target") == weights.pop("lambda_style_l1_source") == 0.0
+    beyond = ("style_l1_target", "style_l1_source", "style_match", "output_l1", "output_perceptual", "feature")  # no part of the thesis
+    assert {weights.pop(f"lambda_{name}") for name in beyond} == {0.0}
     assert weights.pop("lambda_ds") == lambda_ds and set(weights.values()) == {1.0}
     assert (t.distillation_real, t.cycle_noise, t.r1_every) == ("teacher", 0.0, 1)
+    assert (t.style_space, t.filter_keep, t.student_discriminator_alpha) == ("own", 1.0, 0)
     assert preset.study.alphas == (64, 96, 128, 160)
     assert t.student_iterations // preset.logging.candidate_every == 10 and e.selection == "best_candidate"
     assert (e.outputs_per_source, e.sources_per_domain, e.evaluation_seeds, e.lpips) == (10, 0, 10, True)
@@ -118,10 +120,21 @@ def test_names_come_as_a_list_or_as_one_string_of_a_command_line():
         ({"lpips": "yes"}, "lpips"),
         ({"source": "folder", "data_root": "x"}, "factor_network"),
         ({"outputs_per_source": 1}, "outputs_per_source"),
+        ({"filter_keep": 0}, "filter_keep = 0.0: would keep none"),
+        ({"filter_keep": 1.5}, "filter_keep = 1.5: must lie between 0 and 1"),
+        ({"filter_score": "factors"}, "filter_score = 'factors': must be one of 'discriminator', 'cycle'"),
+        ({"perceptual_network": "factor_network"}, "perceptual_network = 'factor_network': must be one of 'discriminator', 'squeezenet'"),
+        ({"feature_stages": "decoder,decoder"}, "feature_stages = ['decoder', 'decoder']: name at least one, and each once"),
+        ({"feature_stages": "encoder"}, "feature_stages = 'encoder'"),
+        ({"style_space": "shared"}, "style_space = 'shared': must be one of 'own', 'init', 'teacher'"),
+        ({"student_discriminator_alpha": -1}, "student_discriminator_alpha = -1"),
+        ({"lambda_output_l1": -1.0}, "lambda_output_l1 = -1.0"),
+        ({"distillation_real": "all"}, "distillation_real = 'all'"),
+        ({"variants_only": True}, "variants_only: trains variants of a base's main width"),
     ],
 )
 def test_bad_overrides_are_named(override, said):
-    with pytest.raises(InputError, match=said.replace("(", r"\(")):
+    with pytest.raises(InputError, match=re.sub(r"([(\[\]])", r"\\\1", said)):
         load_preset("smoke", **override)
 
 
@@ -179,13 +192,13 @@ def test_every_variant_of_a_shipped_preset_loads(name):
     preset = load_preset(name)
     for variant in preset.study.variants:
         varied = load_preset(name, variant=variant)
-        assert (varied.training, varied.losses) != (preset.training, preset.losses)
+        assert any(getattr(varied, section) != getattr(preset, section) for section in ("training", "losses", "student_generator"))
 
 
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("lambda_style_use_latent", "image_size", "variant plain: image_size is no setting of [training] or [losses]"),
+        ("lambda_style_use_latent", "image_size", "variant plain: image_size is no setting of [training], [losses] or [student_generator]"),
         ("lambda_style_use_latent", "lambda_style", "variant plain: lambda_style is no setting"),
         ("variants.plain", 'variants."a b"', "variant 'a b': it becomes part of a folder's name"),
         ("alphas = [8]", "alphas = [8]\nmain_alpha = 9", "main_alpha = 9: must be one of alphas, 8"),
@@ -206,3 +219,42 @@ def test_an_unknown_variant_lists_those_there_are(tmp_path):
         load_preset(str(file), variant="other")
     with pytest.raises(InputError, match="this preset has none"):
         load_preset("smoke", variant="other")
+
+
+def test_a_preset_says_only_what_differs_from_its_base(tmp_path):
+    (tmp_path / "near.toml").write_text('base = "mini"\n[training]\nbatch_size = 4\n[study]\nalphas = [24]\n')
+    near, mini = load_preset(tmp_path / "near.toml"), load_preset("mini")
+    assert near.training == dataclasses.replace(mini.training, batch_size=4)
+    for section in ("data", "networks", "losses", "logging", "evaluation", "machine"):
+        assert getattr(near, section) == getattr(mini, section)
+    assert (near.name, near.base, near.description, near.study.alphas, near.study.variants) == ("near", "mini", "", (24,), {})
+    assert preset_from_dict(near.as_dict()) == near
+    assert load_preset(tmp_path / "near.toml", batch_size=2, lambda_cyc=3).losses.lambda_cyc == 3.0
+
+
+def test_variants_start_from_their_base_s_students():
+    """Nothing but the machine's section and the study's own may differ: else they would start elsewhere."""
+    beyond, mini = load_preset("beyond"), load_preset("mini")
+    same = ("data", "networks", "student_generator", "training", "losses", "logging", "evaluation")
+    assert all(getattr(beyond, section) == getattr(mini, section) for section in same)
+    assert beyond.study.variants_only and beyond.study.main == mini.study.main and beyond.study.seeds == mini.study.seeds
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('base = "minni"', "base = 'minni': must be a shipped preset, one of afhq"),
+        ("base = 3", "base = 3: must be a shipped preset"),
+        ('base = "beyond"', "base = 'beyond': has a base itself, 'mini'"),
+        ('name = "mini"\nbase = "mini"', "base = 'mini': must be a shipped preset"),
+        ('base = "mini"\n[trainnig]\nseed = 1', "unknown section or setting trainnig"),
+        ('base = "mini"\n[training]\nsed = 1', r"based.toml \[training\]: unknown setting sed"),
+        ('base = "mini"\ntraining = 3', r"\[training\]: must be a section"),
+        ('base = "mini"\n[training]\nseed = 1\n[study]\nvariants_only = true', r"variants_only with settings of its own in \[training\]"),
+        ('base = "mini"\n[study]\nvariants_only = true', "the preset needs a base and variants"),
+    ],
+)
+def test_bad_bases_are_named(tmp_path, text, said):
+    (tmp_path / "based.toml").write_text(text)
+    with pytest.raises(InputError, match=said):
+        load_preset(tmp_path / "based.toml")

@@ -11,6 +11,7 @@ import torch
 from kdlib import dry_run, session, step_cost
 from kdlib.__main__ import main
 from kdlib.config import load_preset
+from kdlib.dry_run import study_runs
 from kdlib.errors import InputError
 from kdlib.runs import STUDENT, TEACHER, RunSettings, open_run
 from kdlib.step_cost import DoesNotFit, StepCost, measure
@@ -150,6 +151,14 @@ def test_a_run_that_is_there_is_not_counted(places, capsys, monkeypatch):
 def test_wrong_arguments_are_named(arguments, said, capsys):
     assert main(["study", "--preset", "smoke", "--dry-run", *arguments]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_a_study_of_variants_is_measured_variant_by_variant():
+    preset = load_preset("beyond")
+    runs = study_runs(preset, ("cat", "dog", "fox"))
+    assert list(runs) == ["teacher", *(f"alpha48-kd-{name}" for name in preset.study.variants)]
+    for name, varied in list(runs.items())[1:]:
+        assert varied.preset == load_preset("beyond", variant=name.removeprefix("alpha48-kd-"))
 
 
 def test_durations_suit_their_size():

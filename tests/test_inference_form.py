@@ -1,4 +1,4 @@
-"""Reordered up blocks against the blocks as they are, in double precision, and the closed form of the joined kernel."""
+"""Reordered and joined blocks against the blocks as they are, in double precision, and the closed forms of the joined kernels."""
 
 import pytest
 import torch
@@ -6,12 +6,17 @@ import torch.nn.functional as F
 from test_networks import CLOSE, noise, randomised
 from torch import nn
 
-from kdlib.architecture import Architecture
-from kdlib.deploy.inference_form import FORMS, inference_form, upsampling_convolution
+from kdlib.architecture import Architecture, GeneratorDesign
+from kdlib.deploy.inference_form import FORMS, inference_form, pooling_convolution, upsampling_convolution
 from kdlib.errors import InputError
 from kdlib.networks import Generator
 
-ARCHITECTURES = [Architecture(64, 3, 12, False, 0, 5), Architecture(64, 3, 12, True, 0, 5), Architecture(256, 2, 5, True, 2.0, 2)]
+ARCHITECTURES = [
+    Architecture(64, 3, 12, False, 0, 5),
+    Architecture(64, 3, 12, True, 0, 5),
+    Architecture(256, 2, 5, True, 2.0, 2),
+    Architecture(64, 3, 12, True, design=GeneratorDesign((6, 9), separable_up=True, pixel_shuffle=2)),
+]
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -37,6 +42,17 @@ def test_upsampling_and_convolution_become_one():
     torch.testing.assert_close(joined.weight.sum(), 4 * convolution.weight.sum())  # a pixel feeds four, each through all nine taps
 
 
+@pytest.mark.parametrize("groups", [1, 3])
+def test_convolution_and_pooling_become_one(groups):
+    convolution = nn.Conv2d(3, 6, 3, padding=1, groups=groups).double()
+    joined = pooling_convolution(convolution)
+    x = noise(2, 3, 6, 8)
+    with torch.no_grad():
+        torch.testing.assert_close(joined(x), F.avg_pool2d(convolution(x), 2), **CLOSE)
+    torch.testing.assert_close(joined.weight.sum(), convolution.weight.sum())  # the mean of four sums over the same weights
+    assert joined.weight.shape == (6, 3 // groups, 4, 4) and joined.stride == (2, 2)
+
+
 def test_a_form_that_there_is_not():
-    with pytest.raises(InputError, match="form = 'folded': must be one of plain, reordered, transposed"):
+    with pytest.raises(InputError, match="form = 'folded': must be one of plain, reordered, transposed, strided, joined"):
         inference_form(Generator(ARCHITECTURES[0]), "folded")

@@ -1,21 +1,26 @@
 """Clocks and counters of deployment: closed forms, counted calls, and the benchmarks at their smallest. No time is tested."""
 
 import json
+import tomllib
 
 import latency as latency_benchmark
 import layer_profile as profile_benchmark
 import numpy as np
 import pytest
 import torch
-from latency import randomised
+from latency import SIZES, randomised
 from tiny_export import tiny, tiny_model, tiny_networks
 
+from kdlib.architecture import Architecture, GeneratorDesign
 from kdlib.deploy.export import example_inputs
+from kdlib.deploy.inference_form import FORMS
 from kdlib.deploy.latency import VARIANTS, Subject, Variant, case_of, memory_of, runners, statistics_of, take_turns
 from kdlib.deploy.layer_profile import DEPTHWISE, LAYOUT, NORM, UPSAMPLING, by_kind, convolution_kind, profile_eager, profile_onnxruntime
 from kdlib.deploy.onnx_files import half_weights, save_onnx
 from kdlib.deploy.quantisation import measure_ranges, quantisable, quantise
 from kdlib.errors import InputError
+from kdlib.networks import Generator
+from kdlib.paths import REPOSITORY
 from kdlib.profiling import network_costs
 from kdlib.views.latency_figures import macs_figure, milliseconds, share_figure
 
@@ -151,3 +156,27 @@ def test_biases_and_norms_of_untrained_networks_are_there_to_be_added():
 @pytest.mark.parametrize(("seconds", "text"), [(0.00053, "0.53 ms"), (0.0076, "7.6 ms"), (0.0523, "52 ms"), (1.25, "1,250 ms")])
 def test_milliseconds(seconds, text):
     assert milliseconds(seconds) == text
+
+
+def test_candidates_come_from_a_file(tmp_path):
+    file = tmp_path / "candidates.toml"
+    file.write_text('[64]\n"α = 4" = { alpha = 4 }\n"half" = { alpha = 4, pixel_shuffle = 2, stage_widths = [3, 5], form = "joined" }\n')
+    found = latency_benchmark.candidates(file, 64)
+    assert {name: (nets.generator.arch.generator_widths, form) for name, (nets, form) in found.items()} == {
+        "teacher": ([24, 48, 96], "plain"), "α = 4": ([4, 4, 4], "plain"), "half": ([3, 5], "joined")
+    }  # fmt: skip
+    with pytest.raises(InputError, match=r"has no candidates at 256 px; write them in a table \[256\]"):
+        latency_benchmark.candidates(file, 256)
+    file.write_text('[64]\n"odd" = { alpha = 4, shuffle = 2 }\n')
+    with pytest.raises(InputError, match="odd: .*'shuffle'.*settings are alpha, form, stage_widths"):
+        latency_benchmark.candidates(file, 64)
+    assert latency_benchmark.main(["--candidates", str(tmp_path / "none.toml")]) == 2
+
+
+def test_the_shipped_candidates_can_be_built():
+    for size in (64, 256):
+        with torch.device("meta"):
+            asked = tomllib.loads((REPOSITORY / "benchmarks" / "width_candidates.toml").read_text(encoding="utf-8"))[str(size)]
+            for settings in asked.values():
+                form, alpha = settings.pop("form", "plain"), settings.pop("alpha")
+                assert form in FORMS and Generator(Architecture(size, 3, alpha, True, base_width=SIZES[size][0], design=GeneratorDesign(**settings)))

@@ -19,7 +19,7 @@ from kdlib.errors import InputError
 from kdlib.parallel import Workers
 
 REPOSITORY = Path(__file__).parents[1]
-DISTILLED = ("--alpha", "8", "--distill")
+DISTILLED = ("--alpha", "8", "--distill", "-p", "filter_keep", "0.5")  # the best half of the whole batch is chosen together
 
 
 def test_parts_of_a_batch_make_the_batch(tmp_path):

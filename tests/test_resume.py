@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from kdlib.checkpoints import load_checkpoint, save_checkpoint
+from kdlib.checkpoints import load_checkpoint, read_weights, save_checkpoint
 from kdlib.config import load_preset
 from kdlib.critters import generate
 from kdlib.data import open_dataset
@@ -149,6 +149,27 @@ def test_negative_control(dataset, unbroken, finished_run, forget):
         "optimizers": {"log", "weights", "networks", "average", "optimizers"},
         "step": {"log", "weights", "networks", "average", "optimizers"},
     }[forget]
+
+
+@pytest.mark.parametrize("forgotten", [False, True], ids=["whole", "without adapters"])
+def test_adapters_of_features_resume_too(dataset, tmp_path, forgotten):
+    """They are no part of the networks; a checkpoint that gives others back ends elsewhere."""
+    asked = settings(dataset, lambda_feature=1.0)
+    run = train(open_run(tmp_path / "run", asked), asked, dataset, teacher(dataset), progress=False)
+    unbroken, (first, last) = fingerprint(run), checkpoints_of(run)
+    trained = load_checkpoint(last)["adapters"]
+    last.unlink()
+    (run.path / "finished.json").unlink()
+    content = load_checkpoint(first)
+    assert any(not torch.equal(content["adapters"][key], value) for key, value in trained.items())
+    assert not any("adapter" in key for key in read_weights(run.weights)[0])
+    if forgotten:
+        content["adapters"] = {key: torch.zeros_like(value) for key, value in content["adapters"].items()}
+        save_checkpoint(first, {k: v for k, v in content.items() if k != "format"})
+    train(run, asked, dataset, teacher(dataset), progress=False)
+    again = load_checkpoint(checkpoints_of(run)[-1])["adapters"]
+    assert all(torch.equal(again[key], value) for key, value in trained.items()) != forgotten
+    assert (fingerprint(run) == unbroken) != forgotten
 
 
 def test_a_finished_run_is_not_redone(dataset, finished_run):

@@ -42,6 +42,22 @@ def test_the_main_width_comes_with_every_seed_then_the_others_then_the_variants(
     assert jobs["alpha48-kd-style_l1"].parameters == {"preset": "mini", "alpha": 48, "distill": True, "variant": "style_l1"}
 
 
+def test_a_study_of_variants_alone_trains_nothing_that_its_base_has(tmp_path, monkeypatch):
+    monkeypatch.setenv("KDLIB_RUNS", str(tmp_path / "runs"))
+    preset = load_preset("beyond", seeds_of_variants=2)
+    names = [student.name for student in study.students(preset)]
+    variants = list(preset.study.variants)
+    assert names == [f"alpha48-kd-{v}" for v in variants] + [f"alpha48-kd-{v}-seed778" for v in variants]
+    jobs = study_jobs(preset, "beyond")
+    seen = set()
+    for job in jobs:
+        assert set(job.needs) <= seen, job
+        seen.add(job.name)
+    assert {job.run for job in jobs if job.notebook == "05_evaluation"} == set(names)  # the teacher is evaluated where it is at home
+    (grids,) = [job for job in jobs if job.notebook == "grids"]
+    assert (grids.parameters["teacher"], grids.parameters["student"]) == ("mini/teacher", "mini/alpha48-kd")
+
+
 def test_grids_show_the_teacher_beside_the_widest_distilled_student():
     (job,) = [j for j in study_jobs(load_preset("quick", alphas=[16, 100, 32]), "quick") if j.notebook == "grids"]
     assert (job.run, job.parameters["teacher"], job.parameters["student"]) == ("grids", "quick/teacher", "quick/alpha100-kd")

@@ -9,7 +9,7 @@ import torch
 from plain_step import PlainStep
 
 from kdlib.data import Batch, step_rng
-from kdlib.learner import diversity_weight, make_learner
+from kdlib.learner import diversity_weight, make_learner, rate_share, set_rates
 from kdlib.networks import Networks, build_networks
 from kdlib.settings import LossWeights, TrainingSettings
 from kdlib.training_step import NonFiniteLoss, train_iteration
@@ -97,7 +97,7 @@ def test_the_teacher_does_not_change_and_other_heads_do_not_move():
             assert torch.equal(value, before[name][key])
 
 
-@pytest.mark.parametrize("off", [f.name for f in dataclasses.fields(LossWeights) if "_l1_" not in f.name])
+@pytest.mark.parametrize("off", [f.name for f in dataclasses.fields(LossWeights) if f.default > 0])
 def test_a_weight_of_zero_leaves_its_term_out(off):
     terms = {
         "lambda_adv": ["D/latent/real", "D/reference/fake", "G/latent/adv", "G/reference/adv"],
@@ -216,3 +216,27 @@ def test_diversity_weight_reaches_the_objective():
     learner = make_learner(student(), TRAINING, WEIGHTS, ITERATIONS)
     learner.step = ITERATIONS
     assert "G/latent/ds" not in train_iteration(learner, make_batch()).names
+
+
+def test_rates_fall_as_a_scheduler_of_pytorch_has_them_fall():
+    learner = make_learner(student(), TRAINING, WEIGHTS, ITERATIONS)
+    optimizer = torch.optim.Adam([torch.zeros(1, requires_grad=True)], lr=TRAINING.learning_rate)
+    scheduler = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, total_iters=4)
+    for step in range(ITERATIONS):
+        set_rates(learner, rate_share(step, ITERATIONS, 4))
+        rates = {name: o.param_groups[0]["lr"] for name, o in learner.optimizers.items()}
+        assert rates["generator"] == pytest.approx(optimizer.param_groups[0]["lr"])
+        assert rates["mapping_network"] == pytest.approx(optimizer.param_groups[0]["lr"] / 10)  # its own rate, which is a tenth
+        if step >= ITERATIONS - 4:
+            optimizer.step()
+            scheduler.step()
+    assert rate_share(0, ITERATIONS, 0) == rate_share(ITERATIONS - 1, ITERATIONS, 0) == 1.0
+
+
+def test_without_a_rate_nothing_is_learned():
+    learner = make_learner(student(), TRAINING, WEIGHTS, ITERATIONS)
+    before = copy.deepcopy({name: network.state_dict() for name, network in learner.nets.modules()})
+    set_rates(learner, 0.0)
+    train_iteration(learner, make_batch())
+    for name, network in learner.nets.modules():
+        assert all(torch.equal(value, before[name][key]) for key, value in network.state_dict().items()), name

@@ -8,7 +8,7 @@ from typing import Any
 
 from kdlib.errors import InputError
 
-PRECISIONS, FORMS = ("fp32", "fp16", "int8"), ("plain", "reordered", "transposed")
+PRECISIONS, FORMS = ("fp32", "fp16", "int8"), ("plain", "reordered", "transposed", "strided", "joined")
 
 
 def add_command(commands: Any) -> None:
@@ -17,7 +17,7 @@ def add_command(commands: Any) -> None:
     export.add_argument("model", help="a run folder, a run's name such as quick/teacher, or a released *_nets_ema.ckpt")
     export.add_argument("--out", type=Path, help="folder (default: export/ in the reader's own run of that name)")
     export.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=list(PRECISIONS), help="float32 is always made (default: all)")
-    export.add_argument("--form", choices=FORMS, default="plain", help="of the generator's up blocks: reordered computes the same in less time")
+    export.add_argument("--form", choices=FORMS, default="plain", help="order of the generator's operations: others than plain compute the same in less time")
     export.add_argument("--no-scores", action="store_true", help="leave out the evaluation of each precision, which takes minutes")
     export.add_argument("--preset", help="whose pictures and protocol are used (default: the run's own; a released checkpoint needs one)")
     export.add_argument("--landmarks", help="wing.ckpt, for a model with a high-pass skip that does not come with it")

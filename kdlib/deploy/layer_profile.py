@@ -33,11 +33,12 @@ _EAGER = {
     "native_batch_norm": NORM, "_native_batch_norm_legit": NORM, "addcmul": SCALING, "leaky_relu": ACTIVATION, "relu": ACTIVATION,
     "upsample_nearest2d": UPSAMPLING, "upsample_bilinear2d": UPSAMPLING, "avg_pool2d": POOLING, "add": SUM, "mul": SUM,
     "addmm": LINEAR, "mm": LINEAR, "clone": LAYOUT, "copy_": LAYOUT, "_to_copy": LAYOUT,
+    "pixel_shuffle": LAYOUT, "pixel_unshuffle": LAYOUT,
 }  # fmt: skip
 _ONNX = {
     "InstanceNormalization": NORM, "LeakyRelu": ACTIVATION, "Relu": ACTIVATION, "Resize": UPSAMPLING, "Upsample": UPSAMPLING,
     "AveragePool": POOLING, "ConvTranspose": TRANSPOSED, "Add": SUM, "Mul": SUM, "Gemm": LINEAR, "ReorderInput": LAYOUT,
-    "ReorderOutput": LAYOUT, "Transpose": LAYOUT,
+    "ReorderOutput": LAYOUT, "Transpose": LAYOUT, "Reshape": LAYOUT, "DepthToSpace": LAYOUT, "SpaceToDepth": LAYOUT,
 }  # fmt: skip
 
 

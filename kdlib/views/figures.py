@@ -19,6 +19,7 @@ LOSS_PANELS = (
     ("cycle and source attributes", ("G/", "KD/G/"), ("cyc", "source")),
     ("style diversity (maximised)", ("G/",), ("ds",)),
     ("style discriminator and mapping", ("KD/Ds/", "KD/F/"), ("real", "fake", "adv")),
+    ("distance to the teacher's pictures, features, codes", ("KD/G/", "KD/E/", "KD/F/"), ("output_l1", "output_perceptual", "feature", "match", "l1")),
 )
 # Colour says which of the two guides or codes and, for a discriminator, which side; a dotted line is a distillation term.
 LOSS_COLOURS = {

@@ -1,5 +1,6 @@
 """What the training, evaluation and comparison notebooks show, made from run folders."""
 
+import dataclasses
 from collections import Counter
 from typing import Any
 
@@ -239,8 +240,9 @@ def side_by_side(preset: Preset, results: StudyResults) -> HTML:
     for group in results.groups:
         if group["variant"]:
             continue
-        check_fits(find_run(preset.name, group["run"]), dataset)
-        references, *pictures = demonstration(evaluated_networks(preset, group["run"]), dataset, sources=1).reference
+        check_fits(find_run(group["preset"], group["run"]), dataset)
+        nets = evaluated_networks(dataclasses.replace(preset, name=group["preset"]), group["run"])
+        references, *pictures = demonstration(nets, dataset, sources=1).reference
         if not rows:
             rows.append(references)
             labels.append("reference")
