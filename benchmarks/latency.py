@@ -3,22 +3,26 @@
     python benchmarks/latency.py --size 64 --json runs/reference/deployment/latency_64.json
     python benchmarks/latency.py --size 256 --json runs/reference/deployment/latency_256.json
     python benchmarks/latency.py --model quick/teacher --model quick/alpha48-kd
+    python benchmarks/latency.py --size 256 --candidates benchmarks/width_candidates.toml --json runs/reference/width/latency_256.json
 
 Batch 1, the generator alone; all variants take turns (`kdlib.deploy.latency`). Without ``--model`` the networks are untrained, with norms
 and biases drawn at random, and the 8-bit ones have every convolution and linear layer quantised: what they paint is noise, and takes
 as long as anything else. At 256 px they are the thesis's, at 64 px as wide as those of preset mini. With ``--model`` they are those of
-`python -m kdlib export`, with the layers in float that it left so.
+`python -m kdlib export`, with the layers in float that it left so. With ``--candidates`` a file names the students: their widths by
+resolution, separable up blocks, pixel shuffle, order of operations.
 """
 
 import argparse
 import sys
 import tempfile
+import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from common import options_of, write_result
 
+from kdlib.architecture import Architecture, GeneratorDesign
 from kdlib.deploy.deployment import export_folder, subject_of
 from kdlib.deploy.export import example_inputs, exportable, to_onnx, trace
 from kdlib.deploy.inference_form import FORMS
@@ -28,7 +32,7 @@ from kdlib.deploy.quantisation import measure_ranges, quantisable, quantise
 from kdlib.deploy.runtimes import runtime_versions
 from kdlib.devices import prepare
 from kdlib.errors import InputError
-from kdlib.networks import Generator, Networks, build_networks
+from kdlib.networks import Generator, Networks, build_networks, networks_of
 from kdlib.profiling import network_costs
 from kdlib.progress import progress_bar
 from kdlib.runs import describe_environment
@@ -61,6 +65,29 @@ def untrained(size: int, alphas: Sequence[int] | None = None) -> dict[str, Netwo
     return found
 
 
+def candidates(file: Path, size: int) -> dict[str, tuple[Networks, str]]:
+    """Untrained teacher and the students of a file of candidates (benchmarks/width_candidates.toml says how), with their forms, by name."""
+    base_width, teacher_alpha, _ = SIZES[size]
+    try:
+        asked = tomllib.loads(file.read_text(encoding="utf-8")).get(str(size), {})
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise InputError(f"{file}: no candidates could be read ({error})") from error
+    if not asked:
+        raise InputError(f"{file}: has no candidates at {size} px; write them in a table [{size}]")
+    found = {TEACHER: (build_networks(teacher_alpha, image_size=size, base_width=base_width, seed=0), "plain")}
+    for name, settings in asked.items():
+        own = dict(settings)
+        alpha, form = own.pop("alpha", teacher_alpha), own.pop("form", "plain")
+        try:
+            arch = Architecture(size, 3, alpha, True, base_width=base_width, design=GeneratorDesign(**own) if own else None)
+        except TypeError as error:
+            raise InputError(f"{file}: {name}: {error}; settings are alpha, form, stage_widths, separable_up, pixel_shuffle") from error
+        found[name] = (networks_of(arch, seed=0), form)
+    for nets, _ in found.values():
+        randomised(nets.generator)
+    return found
+
+
 def subject_of_networks(name: str, nets: Networks, folder: Path, form: str = "plain") -> Subject:
     """The generator of untrained networks, exported into ``folder`` in every precision."""
     network = exportable(nets, form)[NETWORK]
@@ -79,8 +106,10 @@ def subject_of_model(path: str) -> tuple[Subject, Networks]:
     return subject_of(model, export_folder(path)), model.nets
 
 
-def measure(subjects: dict[str, tuple[Subject, Networks]], options: argparse.Namespace, threads: int, device: torch.device) -> dict:
-    """Everything about every variant of every subject."""
+def measure(
+    subjects: dict[str, tuple[Subject, Networks]], forms: dict[str, str], options: argparse.Namespace, threads: int, device: torch.device
+) -> dict:
+    """Everything about every variant of every subject; ``forms``: of generators, by name."""
     before, calls, refused = machine_load(), {}, {}
     for subject, _ in progress_bar(subjects.values(), desc="loading"):
         found, why_not = runners(subject, options.runtimes, threads)
@@ -89,11 +118,12 @@ def measure(subjects: dict[str, tuple[Subject, Networks]], options: argparse.Nam
     rows = []
     for variant in calls if options.no_memory else progress_bar(calls, desc="memory"):
         subject, nets = subjects[variant.subject]
-        peak = {} if options.no_memory else memory_of(variant, subject, threads, case_of(nets.arch), options.form)
+        peak = {} if options.no_memory else memory_of(variant, subject, threads, case_of(nets.arch), forms[subject.name])
         rows.append({**row(variant, subject, nets, seconds[variant]), **peak})
-    costs = {name: cost(nets) for name, (_, nets) in subjects.items()}
+    costs = {name: {**cost(nets), "form": forms[name]} for name, (_, nets) in subjects.items()}
     environment = describe_environment(device) | {"machine_before": before, "machine_after": machine_load(), "runtimes": runtime_versions()}
     asked = {"rounds": options.rounds, "timed": options.timed, "threads": threads, "form": options.form}
+    asked |= {"note": options.note} if options.note else {}
     return {**asked, "models": costs, "rows": rows, "refused": refused, "environment": environment}
 
 
@@ -136,6 +166,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--size", type=int, choices=tuple(SIZES), default=64, help="pixels of untrained networks (default: %(default)s)")
     parser.add_argument("--alphas", type=int, nargs="+", help="width caps of untrained students (default: 24 48 96; at 256 px 64 96 128 160)")
     parser.add_argument("--model", action="append", default=[], help="a trained, exported model in their place; may be given several times")
+    parser.add_argument("--candidates", type=Path, help="file of students of --size, e.g. benchmarks/width_candidates.toml")
+    parser.add_argument("--note", default="", help="a remark that is written into the result, e.g. that the machine was busy")
     parser.add_argument("--form", choices=FORMS, default="plain", help="of untrained generators' up blocks, see kdlib.deploy.inference_form")
     parser.add_argument("--runtimes", nargs="+", choices=tuple(RUNTIMES), default=list(RUNTIMES))
     parser.add_argument("--rounds", type=int, default=20, help="turns of each variant (default: %(default)s)")
@@ -148,10 +180,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             if options.model:
                 subjects = {subject.name: (subject, nets) for subject, nets in map(subject_of_model, options.model)}
+                forms = dict.fromkeys(subjects, options.form)
             else:
-                made = progress_bar(untrained(options.size, options.alphas).items(), desc="exporting")
-                subjects = {name: (subject_of_networks(name, nets, Path(folder) / str(i), options.form), nets) for i, (name, nets) in enumerate(made)}
-            result = measure(subjects, options, threads, device)
+                if options.candidates:
+                    made = candidates(options.candidates, options.size)
+                else:
+                    made = {name: (nets, options.form) for name, nets in untrained(options.size, options.alphas).items()}
+                forms = {name: form for name, (_, form) in made.items()}
+                subjects = {
+                    name: (subject_of_networks(name, nets, Path(folder) / str(i), forms[name]), nets)
+                    for i, (name, (nets, _)) in enumerate(progress_bar(made.items(), desc="exporting"))
+                }
+            result = measure(subjects, forms, options, threads, device)
         except InputError as error:
             print(error, file=sys.stderr)
             return 2

@@ -21,7 +21,7 @@ def ablation_study() -> Study:
     if reference.results.variants:
         return reference
     others = (load_study(name) for name in preset_names() if name != REFERENCE and (reference_folder() / name).is_dir())
-    return next((study for study in others if study.results.variants), reference)
+    return next((study for study in others if study.results.variants and not study.preset.study.variants_only), reference)
 
 
 def fragments(study: Study) -> dict[str, str]:
@@ -66,11 +66,12 @@ def table(study: Study) -> str:
             measure = measure_of(headline, guide)
             if (spread := full.spread(measure.of)) is not None:
                 name = measure.name.replace(" ", BLANK) if len(measure.name) < 26 else measure.name  # short ones stay in one line
-                lines.append([name, spread.text(measure.digits), *(_changed(results, variant, measure) for variant in results.variants)])
+                lines.append([name, spread.text(measure.digits), *(changed(results, variant, measure) for variant in results.variants)])
     return markdown_table(heads, lines)
 
 
-def _changed(results: StudyResults, variant: str, measure: Measure) -> str:
+def changed(results: StudyResults, variant: str, measure: Measure) -> str:
+    """What a variant changes in a score against the full recipe; bold where that is decided."""
     part = cost_of(results, variant, measure)
     if part is None:
         return NONE

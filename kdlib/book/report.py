@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from kdlib.book import ablation_report, bottleneck_report, claims_report, cost_report, deployment_report, explorer, study_report
+from kdlib.book import ablation_report, bottleneck_report, claims_report, cost_report, deployment_report, explorer, gap_report, study_report, width_report
 from kdlib.book.seeds import Group, StudyResults, seeds_text
 from kdlib.book.study_tables import WIDEST, side_by_side
 from kdlib.files import write_text
@@ -18,14 +18,18 @@ from kdlib.runs import STUDENT, Run, list_runs
 from kdlib.scoring.factor_network import REPORT
 
 GENERATED = REPOSITORY / "book" / "_generated"
-PAGES = {study_report.REFERENCE: "reference_study", bottleneck_report.PRESET: "what_distances_miss"}  # of kept presets that have their own
+PAGES = {  # of kept presets that have their own
+    study_report.REFERENCE: "reference_study", bottleneck_report.PRESET: "what_distances_miss", gap_report.PRESET: "closing_the_gap",
+    width_report.PRESET: "where_width_goes",
+}  # fmt: skip
 
 
 def write_fragments(preset: str, folder: Path = GENERATED) -> None:
     """Write the fragments of every page that has any; files that would not change are left alone.
 
     findings.md, results.md and model_card.md, the cost page's cost_*.md, those of the reference study, study_*.md and ablation_*.md,
-    explorer.md, deployment_*.md, and bottleneck_*.md of the page on what set distances miss.
+    explorer.md, deployment_*.md, gap_*.md and width_*.md of the pages beyond the thesis, and bottleneck_*.md of the page on what set
+    distances miss.
     """
     study = study_report.load_study()
     fragments = {"findings": findings(preset), "results": results(preset), "model_card": model_card(), "explorer": explorer.fragment(study)}
@@ -33,6 +37,8 @@ def write_fragments(preset: str, folder: Path = GENERATED) -> None:
     fragments |= {f"study_{name}": text for name, text in study_report.fragments(study).items()}
     fragments |= {f"ablation_{name}": text for name, text in ablation_report.fragments(ablation_report.ablation_study()).items()}
     fragments |= {f"deployment_{name}": text for name, text in deployment_report.fragments().items()}
+    fragments |= {f"gap_{name}": text for name, text in gap_report.fragments(study_report.load_study(gap_report.PRESET)).items()}
+    fragments |= {f"width_{name}": text for name, text in width_report.fragments().items()}
     fragments |= {f"bottleneck_{name}": text for name, text in bottleneck_report.fragments().items()}
     for name, text in fragments.items():
         path = folder / f"{name}.md"

@@ -17,7 +17,7 @@ from kdlib.book.seeds import ONE_SEED, StudyResults, seeds_text
 from kdlib.config import load_preset
 from kdlib.headlines import Headline, headlines
 from kdlib.paths import reference_folder
-from kdlib.results import GUIDES, kept_rows, markdown_table
+from kdlib.results import GUIDES, kept_rows, markdown_table, start_rows
 from kdlib.runs import TEACHER, Run
 from kdlib.settings import Preset
 from kdlib.study import students
@@ -37,7 +37,8 @@ class Study:
 
     @property
     def planned(self) -> tuple[str, ...]:
-        return (TEACHER, *(student.name for student in students(self.preset)))
+        own = tuple(student.name for student in students(self.preset))
+        return own if self.preset.study.variants_only else (TEACHER, *own)
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -47,7 +48,8 @@ class Study:
 
 def load_study(name: str = REFERENCE) -> Study:
     """The study of a shipped preset, as far as it is kept."""
-    preset, rows = load_preset(name), kept_rows(name)
+    preset = load_preset(name)
+    rows = [*start_rows(preset, kept_rows), *kept_rows(name)]
     return Study(preset, rows, StudyResults.of(rows, preset.study.main, preset.study.variants))
 
 

@@ -1,0 +1,108 @@
+"""The page of what closes the gap between student and teacher, as Markdown fragments: one method a row, what it changes, what it costs.
+
+A method is a variant of preset `beyond`: the distilled main width of the reference study with one thing added. The rows of that
+study, its teacher and its own distilled main width, are where the table starts. Changes and verdicts are the ablation's
+(`kdlib.book.ablation`), read the other way round: here a variant is meant to be better.
+"""
+
+from kdlib.book.ablation import cost_of, measure_of
+from kdlib.book.ablation_report import changed, figure
+from kdlib.book.claims import UNDECIDED, distance
+from kdlib.book.seeds import Group, seeds_text, tidy
+from kdlib.book.study_report import Study, ended, joined, main_scores
+from kdlib.book.study_tables import NONE
+from kdlib.headlines import Headline
+from kdlib.results import GUIDES, markdown_table
+
+PRESET = "beyond"
+METHODS = {
+    "output_l1": "teacher's picture, L1",
+    "output_perceptual": "teacher's picture, in features of its discriminator",
+    "feature": "teacher's features",
+    "style_space_teacher": "teacher's mapping network and codes",
+    "style_space_init": "mapping network begun as the teacher's",
+    "knowledge_filter": "better half of the teacher's pictures",
+    "wide_discriminator": "discriminator as wide as the teacher's",
+    "both_reals": "real pictures beside the teacher's, for $D$",
+    "combined": "picture, features and codes together",
+}
+
+
+def named(variant: str) -> str:
+    """What a variant adds, in words; its name where it is not one of the methods of the page."""
+    return METHODS.get(variant, variant.replace("_", " "))
+
+
+def fragments(study: Study) -> dict[str, str]:
+    """Markdown by the name of the page's part."""
+    start = study.results.student(study.results.main, True)
+    has_any = start is not None and study.results.variants
+    parts = {
+        "summary": summary(study) if has_any else "",
+        "path": joined(*(path(study, guide) for guide in GUIDES)) if start is not None else "",
+        "figure": figure(study) if has_any else "",
+        "missing": missing(study),
+    }
+    return {name: ended(text) for name, text in parts.items()}
+
+
+def path(study: Study, guide: str) -> str:
+    """A line a method: its change of every headline score of one guide against the start, weights shipped, time of training."""
+    results, scores = study.results, [h for h in main_scores(study.results) if _has(study, guide, h)]
+    start = results.student(results.main, True)
+    heads = [f"{guide}-guided", *(h.heading for h in scores), "weights", "s an iteration", "seeds"]
+    lines = [_whole("teacher", results.teacher, guide, scores)] if results.teacher is not None else []
+    lines.append(_whole(f"α = {results.main}, distilled as in the thesis", start, guide, scores))
+    for variant in study.preset.study.variants:
+        group = results.student(results.main, True, variant)
+        if group is None:
+            lines.append([f"+ {named(variant)}", *[NONE] * len(scores), "", "", "not yet"])
+        else:
+            changes = [changed(results, variant, measure_of(h, guide)) for h in scores]
+            lines.append([f"+ {named(variant)}", *changes, *_cost(group)])
+    return markdown_table(heads, lines)
+
+
+def _has(study: Study, guide: str, headline: Headline) -> bool:
+    return any(group.score(guide, headline.key) is not None for group in study.results.groups)
+
+
+def _whole(name: str, group: Group, guide: str, scores: list[Headline]) -> list[str]:
+    """A line of scores as they are."""
+    spreads = [(group.score(guide, h.key), h.digits) for h in scores]
+    return [f"**{name}**", *(NONE if spread is None else spread.text(digits) for spread, digits in spreads), *_cost(group)]
+
+
+def _cost(group: Group) -> list[str]:
+    seconds = group.spread(lambda row: row["seconds_per_iteration"])
+    return [f"{group['parameters']:,}", NONE if seconds is None else seconds.text(2), seeds_text(len(group.rows))]
+
+
+def summary(study: Study) -> str:
+    """Which methods bring the student closer by the Frechet distance, in a sentence a verdict."""
+    results = study.results
+    sorted_in: dict[str, list[str]] = {"better": [], "worse": [], "open": []}
+    for variant in (v for v in study.preset.study.variants if v in results.variants):
+        part = cost_of(results, variant, distance("both"))
+        if part is None:
+            continue
+        text = f"{named(variant)} ({tidy(f'{part.margin:+.1f}')}{'' if part.deviation is not None else ', ' + seeds_text(part.seeds)})"
+        sorted_in["open" if part.verdict == UNDECIDED else "worse" if part.margin > 0 else "better"].append(text)
+    told = {"better": "Closer to the teacher", "worse": "Further away", "open": "Within what seeds do"}
+    about = "Change of the Fréchet distance against the thesis's recipe, mean of both kinds of guidance."
+    sentences = [f"**{told[verdict]}:** {'; '.join(names)}." for verdict, names in sorted_in.items() if names]
+    return joined(about, *sentences) if sentences else ""
+
+
+def missing(study: Study) -> str:
+    """What has not been run, with the command; nothing where all is there."""
+    preset, results = study.preset, study.results
+    parts = []
+    if results.student(results.main or preset.study.main, True) is None:
+        command = f"`python -m kdlib study --preset {preset.base}`"
+        parts.append(f"*Where it starts is not run yet,* the distilled student of preset `{preset.base}`: {command}")
+    absent = [f"`{name}`" for name in preset.study.variants if name not in results.variants]
+    if absent:
+        what = "*Not run yet:*" if len(absent) == len(preset.study.variants) else f"*Not run yet*, {', '.join(absent)}:"
+        parts.append(f"{what} `python -m kdlib study --preset {preset.name}`")
+    return joined(*parts)

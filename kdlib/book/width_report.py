@@ -1,0 +1,175 @@
+"""The page on where width should go: Markdown from results in runs/reference/width and from the kept runs of preset ``width``.
+
+``sensitivity.json`` is of benchmarks/stage_sensitivity.py, ``latency_64.json`` and ``latency_256.json`` of benchmarks/latency.py with
+--candidates. For what is not there the page has the command that makes it.
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from kdlib.architecture import Architecture
+from kdlib.book.cost_report import shown
+from kdlib.book.deployment_report import AIM
+from kdlib.book.seeds import BLANK, Group, seeds_text, tidy
+from kdlib.book.study_report import Study, load_study, main_scores
+from kdlib.deploy.latency import RUNTIMES
+from kdlib.headlines import Headline
+from kdlib.paths import reference_folder
+from kdlib.results import GUIDES, markdown_table
+from kdlib.views.latency_figures import milliseconds
+from kdlib.views.width_figures import sensitivity_figure
+
+PRESET = "width"
+FOLDER = f"runs/reference/{PRESET}"
+MODEL = "mini/alpha48-kd"
+SENSITIVITY = f"python benchmarks/stage_sensitivity.py --model {MODEL} --json {FOLDER}/sensitivity.json"
+CANDIDATES = "python benchmarks/latency.py --size {size} --candidates benchmarks/width_candidates.toml --json {folder}/latency_{size}.json"
+STUDY = f"python -m kdlib study --preset {PRESET}"
+GUIDE = "reference"
+DISTANCE = Headline("frechet_factor_network", "Fréchet distance", lower_is_better=True, digits=1)
+SCORES = (
+    DISTANCE,
+    Headline("domain_accuracy", "species right", digits=2),
+    Headline("content_correlation", "content kept", digits=2),
+    Headline("detail_correlation", "details kept", digits=2),
+    Headline("style_correlation", "style followed", digits=2),
+)
+
+Results = dict[str, Any]
+
+
+def fragments(folder: Path | None = None, study: Study | None = None) -> dict[str, str]:
+    """Markdown by the name of the page's part; ``folder`` holds the results, by default runs/reference/width."""
+    folder = reference_folder() / PRESET if folder is None else folder
+    study = study or load_study(PRESET)
+    parts: dict[str, tuple[str, Callable[[Results], str], str]] = {
+        "stages": ("sensitivity", stages, SENSITIVITY),
+        "sensitivity": ("sensitivity", sensitivity, SENSITIVITY),
+        **{f"candidates_{size}": (f"latency_{size}", candidates, CANDIDATES.format(size=size, folder=FOLDER)) for size in (64, 256)},
+    }
+    found = {name: _made(folder / f"{file}.json", make, command) for name, (file, make, command) in parts.items()}
+    return found | {"trained": trained(study).rstrip() + "\n"}
+
+
+def _made(path: Path, make: Callable[[Results], str], command: str) -> str:
+    text = make(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else f"Not measured yet: `{command}`."
+    return text.rstrip() + "\n"
+
+
+def stages(result: Results) -> str:
+    """Where the generator has its width, and what that costs."""
+    heads = ["resolution", "channels", "MACs", "share", "elements into norms"]
+    total = result["whole"]["macs"]
+    lines = [
+        [f"{s['side']}×{s['side']}", str(s["width"]), f"{s['macs'] / 1e6:.1f}{BLANK}M", f"{100 * s['macs'] / total:.0f}{BLANK}%",
+         f"{s['norm_elements'] / 1e3:,.0f}{BLANK}k"]
+        for s in result["stages"]
+    ]  # fmt: skip
+    return f"{markdown_table(heads, lines)}\n\n`{result['model']}`; a layer's MACs count where its output is."
+
+
+def sensitivity(result: Results) -> str:
+    """A figure, and every narrowed generator: what it saves and what its scores become."""
+    heads = ["resolution", "channels", "MACs saved", "mean change of a pixel", *(s.heading for s in SCORES)]
+    whole = result["whole"]
+    lines = [["whole", "", "", "", *_scores(whole)]]
+    for row in result["rows"]:
+        saved = f"{100 * (1 - row['macs'] / whole['macs']):.0f}{BLANK}%"
+        lines.append(
+            [f"{row['side']}×{row['side']}", f"{row['width']}{BLANK}→{BLANK}{row['left']}", saved, f"{row['error']['mean']:.3f}", *_scores(row)]
+        )
+    shares = ", ".join(f"{100 * share:g}{BLANK}%" for share in sorted({row["share"] for row in result["rows"]}))
+    sources = f"{result['sources_per_domain']} sources a domain" if result["sources_per_domain"] else "every validation picture"
+    about = (
+        f"`{result['model']}`, reference-guided; {sources}, {result['outputs_per_source']} outputs of each. Of one stage {shares} of the "
+        "channels are cut, those that are read by the least weights, and nothing is trained afterwards. Pixels are on a scale from −1 to 1."
+    )
+    figure = shown(sensitivity_figure(result, DISTANCE.key, DISTANCE.heading)) if DISTANCE.key in whole["scores"][GUIDE] else ""
+    return "\n\n".join(part for part in (_most_sensitive(result), figure, markdown_table(heads, lines), about) if part)
+
+
+def _scores(row: Results) -> list[str]:
+    scores = row["scores"][GUIDE]
+    return [tidy(f"{scores[s.key]:.{s.digits}f}") if s.key in scores else "–" for s in SCORES]
+
+
+def _most_sensitive(result: Results) -> str:
+    """Which stage loses most for what it saves: rise of the distance by each per cent of MACs saved, at the smallest cut of each stage."""
+    whole, found = result["whole"], {}
+    start = whole["scores"][GUIDE].get(DISTANCE.key)
+    for stage in result["stages"]:
+        rows = [row for row in result["rows"] if row["side"] == stage["side"]]
+        if start is None or not rows:
+            return ""
+        least = max(rows, key=lambda row: row["left"])
+        found[stage["side"]] = (least["scores"][GUIDE][DISTANCE.key] - start) / (100 * (1 - least["macs"] / whole["macs"]))
+    told = ", ".join(tidy(f"{value:+.2f} at {side} px") for side, value in found.items())
+    return f"Change of the Fréchet distance by each per cent of MACs saved, at the smallest cut of each stage: {told}."
+
+
+def candidates(result: Results) -> str:
+    """Candidates of a picture size: widths, weights and MACs of the generator, time in every runtime and precision."""
+    models, rows = result["models"], {(r["model"], r["runtime"], r["precision"]): r for r in result["rows"]}
+    first = next(iter(models))
+    series = sorted({(r, p) for _, r, p in rows}, key=lambda one: (list(RUNTIMES).index(one[0]), one[1]))
+    heads = ["generator", "channels", "weights", "MACs", "fewer", *(f"{RUNTIMES[r]}, {p}" for r, p in series)]
+    lines = []
+    for name, counted in models.items():
+        cells = [name, _widths(counted), f"{counted['parameters'] / 1e6:.2f}{BLANK}M", f"{counted['macs'] / 1e6:,.0f}{BLANK}M"]
+        cells.append("" if name == first else f"{models[first]['macs'] / counted['macs']:.1f}×")
+        for runtime, precision in series:
+            row, whole = (rows.get((which, runtime, precision)) for which in (name, first))
+            times = f", {whole['median_seconds'] / row['median_seconds']:.1f}×" if row and whole and name != first else ""
+            cells.append("–" if row is None else f"{milliseconds(row['median_seconds'])}{times}".replace(" ms", f"{BLANK}ms"))
+        lines.append(cells)
+    note = f" {result['note'][0].upper()}{result['note'][1:]}." if result.get("note") else ""
+    about = f"Batch 1, the generator alone, untrained, {result['threads']} thread{'s' if result['threads'] > 1 else ''}; medians.{note}"
+    return "\n\n".join([_aim(result, series), markdown_table(heads, lines), about])
+
+
+def _widths(counted: Results) -> str:
+    """Channels by resolution, as the architecture counted has them."""
+    known = {name: value for name, value in counted.items() if name in Architecture.__dataclass_fields__}
+    arch = Architecture(**known)
+    text = "·".join(map(str, arch.generator_widths))
+    return f"{text} from {arch.generator_sizes[0]} px" + (", separable" if arch.separable_up else "")
+
+
+def _aim(result: Results, series: list[tuple[str, str]]) -> str:
+    """Which candidates are so many times faster than the teacher in the same runtime and precision."""
+    rows, aim = {(r["model"], r["runtime"], r["precision"]): r["median_seconds"] for r in result["rows"]}, AIM["times_faster"]
+    first, *others = result["models"]
+    told = []
+    for runtime, precision in series:
+        fast = [m for m in others if (m, runtime, precision) in rows and rows[first, runtime, precision] / rows[m, runtime, precision] >= aim]
+        told.append(f"{RUNTIMES[runtime]}, {precision}: {', '.join(fast) if fast else 'none'}")
+    return f"At least {aim} times faster than the teacher's generator: " + "; ".join(told) + "."
+
+
+def trained(study: Study) -> str:
+    """The trained allocations beside the student of one cap that they vary: cost and scores."""
+    results = study.results
+    start = results.student(results.main, True)
+    groups = {f"one cap, α = {results.main}": start} | {n.replace("_", " "): results.student(results.main, True, n) for n in results.variants}
+    kept = {name: group for name, group in groups.items() if group is not None}
+    if start is None or len(kept) < 2:
+        return f"Not trained yet: `{STUDY}`."
+    heads = ["", *kept]
+    lines = [["seeds", *(seeds_text(len(group.rows)) for group in kept.values())]]
+    for key, unit, size in (("parameters", "M", 1e6), ("macs", "M", 1e6)):
+        name = "weights of G, E and F" if key == "parameters" else "MACs of G, E and F"
+        lines.append([name, *(f"{group[key] / size:.{3 if key == 'parameters' else 1}f}{BLANK}{unit}" for group in kept.values())])
+    for headline in main_scores(results):
+        for guide in GUIDES:
+            if start.score(guide, headline.key) is not None:
+                lines.append([f"{headline.heading}, {guide}", *(_score(group, guide, headline) for group in kept.values())])
+    missing = [name for name in study.planned if name not in {row["run"] for row in study.rows}]
+    left = f"Not trained yet: {len(missing)} of {len(study.planned)} runs: `{STUDY}`." if missing else ""
+    return "\n\n".join(part for part in (markdown_table(heads, lines), left) if part)
+
+
+def _score(group: Group, guide: str, headline: Headline) -> str:
+    spread = group.score(guide, headline.key)
+    return "–" if spread is None else spread.text(headline.digits)

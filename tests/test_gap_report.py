@@ -1,0 +1,111 @@
+"""The page of methods beyond the thesis, from a made-up study, a part of one, and none."""
+
+import json
+import re
+
+import pytest
+from made_up_study import made_frechet, made_scores, write_run, write_study
+
+from kdlib import paths
+from kdlib.book import gap_report
+from kdlib.book.ablation_report import ablation_study
+from kdlib.book.study_report import load_study
+from kdlib.config import load_preset
+from kdlib.results import rows_of_study
+from kdlib.runs import TEACHER
+
+BOOK = paths.REPOSITORY / "book"
+VARIANTS = load_preset(gap_report.PRESET).study.variants
+MAIN = load_preset(gap_report.PRESET).study.main
+
+
+def plain(text: str) -> str:
+    return text.replace("\N{NO-BREAK SPACE}", " ")
+
+
+@pytest.fixture
+def repository(tmp_path, monkeypatch):
+    """The reference study is kept; of the page's own runs none is yet."""
+    monkeypatch.setattr(paths, "REPOSITORY", tmp_path)
+    write_study(paths.reference_folder(), "mini", pictures=False)
+    return paths.reference_folder()
+
+
+def lines_of(text: str, guide: str) -> dict[str, list[str]]:
+    """Cells by the first one, of one guide's table."""
+    (table,) = [part for part in plain(text).split("\n\n") if part.startswith(f"| {guide}-guided")]
+    rows = [[cell.strip() for cell in line.strip("| ").split("|")] for line in table.splitlines()]
+    return {row[0].strip("*"): row for row in rows}
+
+
+def test_the_page_has_every_fragment_and_every_method(repository):
+    page = (BOOK / "closing_the_gap.md").read_text(encoding="utf-8")
+    included = re.findall(r"\{include\} _generated/gap_(\w+)\.md", page)
+    assert sorted(included) == sorted(gap_report.fragments(load_study(gap_report.PRESET)))
+    assert set(gap_report.METHODS) == set(VARIANTS)
+    settings = {name for values in VARIANTS.values() for name in values}
+    assert all(re.search(rf"`{name}[` ]", page) for name in settings)
+
+
+def test_nothing_run_says_so_with_the_commands(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "REPOSITORY", tmp_path)
+    found = gap_report.fragments(load_study(gap_report.PRESET))
+    assert found["summary"] == found["path"] == found["figure"] == ""
+    assert "`python -m kdlib study --preset mini`" in found["missing"]
+    assert "*Not run yet:* `python -m kdlib study --preset beyond`" in found["missing"]
+
+
+def test_the_table_starts_at_the_teacher_and_the_reference_study_s_student(repository):
+    found = gap_report.fragments(load_study(gap_report.PRESET))
+    lines = lines_of(found["path"], "reference")
+    values = [made_frechet(MAIN, True, seed, "reference") for seed in (777, 778, 779)]
+    assert lines[f"α = {MAIN}, distilled as in the thesis"][1].startswith(f"{sum(values) / 3:.2f} ± 1.00")
+    assert lines["teacher"][1] == f"{made_scores(140, True, 777, 'reference')['frechet_factor_network']:.2f}"
+    assert lines["+ teacher's picture, L1"][1:] == ["–"] * (len(lines["teacher"]) - 4) + ["", "", "not yet"]
+    assert found["summary"] == "" and "*Not run yet:*" in found["missing"] and "mini" not in found["missing"]
+
+
+def test_a_method_is_a_line_of_changes(repository):
+    """Made up: every variant's Frechet distance is 3 higher, seed by seed, so that is decided and bold."""
+    for variant in ("output_l1", "feature"):
+        for seed in (777, 778):
+            write_run(repository, gap_report.PRESET, MAIN, True, seed, variant, pictures=False)
+    study = load_study(gap_report.PRESET)
+    found = gap_report.fragments(study)
+    for guide in ("latent", "reference"):
+        line = lines_of(found["path"], guide)["+ teacher's picture, L1"]
+        assert line[1] == "**+3.00**" and line[-2:] == ["2.00 ± 0.00", "2 seeds"]
+        assert len(line) == len(lines_of(found["path"], guide)["teacher"])
+    assert "**Further away:** teacher's picture, L1 (+3.0); teacher's features (+3.0)." in plain(found["summary"])
+    assert "*Not run yet*, `output_perceptual`," in found["missing"] and "`output_l1`" not in found["missing"]
+    assert json.loads(re.search(r'<script type="application/json">(\{"data".*?)</script>', found["figure"])[1])["data"]
+
+
+def test_a_better_method_is_said_to_be(repository, monkeypatch):
+    import made_up_study
+
+    monkeypatch.setitem(made_up_study.EXTRA, "style_space_teacher", -9.0)
+    monkeypatch.setitem(made_up_study.EXTRA, "both_reals", 0.5)
+    for variant in ("style_space_teacher", "both_reals"):
+        write_run(repository, gap_report.PRESET, MAIN, True, 777, variant, pictures=False)
+    text = plain(gap_report.fragments(load_study(gap_report.PRESET))["summary"])  # of one seed each, against the mean of the start's three, 1 above
+    assert "**Closer to the teacher:** teacher's mapping network and codes (−10.0)." in text
+    assert "**Within what seeds do:** real pictures beside the teacher's, for $D$ (−0.5)." in text
+
+
+def test_its_runs_are_not_taken_for_the_ablation_s(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "REPOSITORY", tmp_path)
+    write_run(paths.reference_folder(), gap_report.PRESET, MAIN, True, 777, "feature", pictures=False)
+    assert ablation_study().preset.name == "mini"
+
+
+def test_the_comparison_of_one_s_own_runs_starts_there_too(repository, monkeypatch, tmp_path):
+    monkeypatch.setenv("KDLIB_RUNS", str(tmp_path / "runs"))
+    write_run(tmp_path / "runs", gap_report.PRESET, MAIN, True, 777, "feature", pictures=False)
+    for name in (TEACHER, f"alpha{MAIN}-kd"):
+        (repository / "mini" / name / "weights.safetensors").touch()  # shipped ones alone are a reader's, too
+    rows = rows_of_study(load_preset(gap_report.PRESET))
+    assert [(row["preset"], row["run"]) for row in rows] == [
+        ("mini", TEACHER), ("mini", f"alpha{MAIN}-kd"), ("beyond", f"alpha{MAIN}-kd-feature"),
+    ]  # fmt: skip
+    assert rows_of_study(load_preset("mini"))[0]["run"] == TEACHER
