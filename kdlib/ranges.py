@@ -54,7 +54,8 @@ def check_ranges(preset: Preset) -> None:
     check_masks_exist(preset.networks.w_hpf, preset.data.image_size)
     if preset.networks.generator_down_blocks:
         check_down_blocks(preset.networks.generator_down_blocks, preset.data.image_size, preset.networks.w_hpf)
-    preset.architecture(2, alpha=1, student=True)  # names a width or a square of pixels that this picture size does not allow
+    if preset.student_generator != type(preset.student_generator)():
+        preset.architecture(2, alpha=1, student=True)  # names a width or a square of pixels that this picture size does not allow
     training = preset.training
     if training.filter_keep == 0:
         raise InputError("filter_keep = 0.0: would keep none of the teacher's pictures; give a share above 0, or 1 to keep all")

@@ -32,7 +32,7 @@ def fragments(folder: Path | None = None) -> dict[str, str]:
         for name, make, script in (("latency", latency, "latency"), ("layers", layers, "layer_profile"))
         for which, which_option in (("256", "--size 256"), ("64", "--size 64"), ("trained", "--model quick/teacher --model quick/alpha48-kd"))
     }
-    for form in ("reordered", "transposed"):
+    for form in ("reordered", "transposed", "joined"):
         file = f"latency_256_{form}"
         parts[file] = (file, latency_table, f"python benchmarks/latency.py --size 256 --form {form} --json {FOLDER}/{file}.json")
     found = {}
