@@ -68,6 +68,7 @@ def _portable_notebook(source: Path, target: Path) -> str:
 
 def write_readme_table() -> str:
     """Put the table of the runs kept in git between README.md's markers; returns what was done."""
+    from kdlib.book.study_report import REFERENCE
     from kdlib.book.study_tables import by_preset
 
     path = REPOSITORY / "README.md"
@@ -75,6 +76,6 @@ def write_readme_table() -> str:
     if BEGIN not in text or END not in text:
         raise InputError(f"README.md: has no {BEGIN} ... {END} markers to put the table between")
     before, after = text.split(BEGIN)[0], text.split(END)[1]
-    rows = result_rows(list_runs(reference_folder()))
+    rows = sorted(result_rows(list_runs(reference_folder())), key=lambda row: row["preset"] != REFERENCE)  # the reference study comes first
     write_text(path, f"{before}{BEGIN}\n\n{by_preset(rows)}\n\n{END}{after}")
     return f"README.md: {len(rows)} rows"

@@ -210,6 +210,8 @@ def test_many_runs_share_lines_in_tables(made):
     assert f"| α = {study.preset.study.main}, distilled | {len(study.preset.study.seeds)} |" in text
     few = [{**row, "preset": "few"} for row in study.rows[:2]]
     assert study_tables.side_by_side(few) == as_markdown(few)
+    main = study.results.student(study.preset.study.main, True)
+    assert study_tables.side_by_side(main.rows[:2]).splitlines()[2].startswith(f"| {main.label} | 2 |")  # two, and still one line
     both = study_tables.by_preset([*study.rows, *few])
     assert both.startswith(f"Preset `{REFERENCE}`:") and "Preset `few`:" in both and "kernel" not in both
 

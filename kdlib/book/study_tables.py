@@ -194,7 +194,7 @@ def by_preset(rows: Sequence[dict[str, Any]], lines: tuple[str, ...] = ("FID", "
 
 
 def side_by_side(rows: Sequence[dict[str, Any]], lines: tuple[str, ...] = ()) -> str:
-    """Markdown of one preset's runs: a column a run, or, where they are more than a page is wide, a line a group of seeds."""
-    if len(rows) <= WIDEST:
+    """Markdown of one preset's runs: a column a run, or, where they repeat one or are more than a page is wide, a line a group of seeds."""
+    if len(rows) <= WIDEST and len(groups(rows)) == len(rows):
         return as_markdown(list(rows), lines)
     return markdown_table(*overview(groups(rows), [h for h in headlines(rows) if not lines or h.heading.startswith(lines)]))
