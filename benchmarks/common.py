@@ -2,9 +2,12 @@
 
 import argparse
 import json
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from kdlib.errors import InputError
 from kdlib.files import write_text
 
 
@@ -23,3 +26,15 @@ def write_result(result: dict[str, Any], path: Path | None) -> None:
     """Write a result as JSON, if there is a ``path``."""
     if path is not None:
         write_text(path, json.dumps(result, indent=1) + "\n")
+
+
+def report(measured: Callable[[], dict[str, Any]], text: Callable[[dict[str, Any]], str], path: Path | None) -> int:
+    """Measure, print the result as ``text`` and write it; the exit status, 2 with one line on stderr where the input is bad."""
+    try:
+        result = measured()
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(text(result))
+    write_result(result, path)
+    return 0

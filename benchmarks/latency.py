@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from common import options_of, write_result
+from common import options_of, report
 
 from kdlib.architecture import Architecture, GeneratorDesign
 from kdlib.deploy.deployment import export_folder, subject_of
@@ -174,30 +174,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--timed", type=int, default=3, help="timed calls a turn (default: %(default)s)")
     parser.add_argument("--no-memory", action="store_true", help="leave out the peak memory, for which every variant gets a process of its own")
     options = parser.parse_args(arguments)
+    return report(lambda: measured(options), text, options.json)
+
+
+def measured(options: argparse.Namespace) -> dict:
+    """What the command line asks for. Raises `InputError` where a model, its export or a file of candidates is missing or unfit."""
     device = prepare(MachineSettings(device="cpu", threads=options.threads))
     threads = torch.get_num_threads()
+    if options.model:
+        subjects = {subject.name: (subject, nets) for subject, nets in map(subject_of_model, options.model)}
+        return measure(subjects, dict.fromkeys(subjects, options.form), options, threads, device)
+    if options.candidates:
+        made = candidates(options.candidates, options.size)
+    else:
+        made = {name: (nets, options.form) for name, nets in untrained(options.size, options.alphas).items()}
+    forms = {name: form for name, (_, form) in made.items()}
     with tempfile.TemporaryDirectory() as folder:
-        try:
-            if options.model:
-                subjects = {subject.name: (subject, nets) for subject, nets in map(subject_of_model, options.model)}
-                forms = dict.fromkeys(subjects, options.form)
-            else:
-                if options.candidates:
-                    made = candidates(options.candidates, options.size)
-                else:
-                    made = {name: (nets, options.form) for name, nets in untrained(options.size, options.alphas).items()}
-                forms = {name: form for name, (_, form) in made.items()}
-                subjects = {
-                    name: (subject_of_networks(name, nets, Path(folder) / str(i), forms[name]), nets)
-                    for i, (name, (nets, _)) in enumerate(progress_bar(made.items(), desc="exporting"))
-                }
-            result = measure(subjects, forms, options, threads, device)
-        except InputError as error:
-            print(error, file=sys.stderr)
-            return 2
-    print(text(result))
-    write_result(result, options.json)
-    return 0
+        subjects = {
+            name: (subject_of_networks(name, nets, Path(folder) / str(i), forms[name]), nets)
+            for i, (name, (nets, _)) in enumerate(progress_bar(made.items(), desc="exporting"))
+        }
+        return measure(subjects, forms, options, threads, device)
 
 
 if __name__ == "__main__":

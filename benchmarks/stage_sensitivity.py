@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from common import options_of, write_result
+from common import options_of, report
 
 from kdlib import session
 from kdlib.deploy.calibration import draw_inputs, translations
@@ -105,16 +105,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.threads:
         torch.set_num_threads(options.threads)
-    try:
-        if not all(0 < share < 1 for share in options.shares):
-            raise InputError("--shares: each must lie between 0 and 1")
-        result = measure(load_model(options.model), options)
-    except InputError as error:
-        print(error, file=sys.stderr)
-        return 2
-    print(text(result))
-    write_result(result, options.json)
-    return 0
+    return report(lambda: measured(options), text, options.json)
+
+
+def measured(options: argparse.Namespace) -> dict[str, Any]:
+    """What the command line asks for. Raises `InputError` for shares out of range, and where there is no such model."""
+    if not all(0 < share < 1 for share in options.shares):
+        raise InputError("--shares: each must lie between 0 and 1")
+    return measure(load_model(options.model), options)
 
 
 if __name__ == "__main__":

@@ -33,10 +33,8 @@ def package_of(path, files=tuple(CONTENT), url="http://127.0.0.1:9/nothing-liste
 
 
 @pytest.fixture
-def data(tmp_path, monkeypatch):
+def data(tmp_path, monkeypatch, no_proxy):
     monkeypatch.setenv("KDLIB_DATA", str(tmp_path / "data"))
-    for variable in ("http_proxy", "HTTP_PROXY"):  # a proxy would be asked for 127.0.0.1 too
-        monkeypatch.delenv(variable, raising=False)
     return tmp_path / "data"
 
 

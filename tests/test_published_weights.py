@@ -42,11 +42,9 @@ def address():
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
+def folder(tmp_path, monkeypatch, no_proxy):
     """The weights folder: named in the environment, and not there yet."""
     monkeypatch.setenv("KDLIB_WEIGHTS", str(tmp_path / "weights"))
-    for variable in ("http_proxy", "HTTP_PROXY"):  # a proxy would be asked for 127.0.0.1 too
-        monkeypatch.delenv(variable, raising=False)
     return tmp_path / "weights"
 
 
