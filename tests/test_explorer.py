@@ -113,8 +113,9 @@ def test_what_is_no_grid_is_refused_and_what_is_missing_left_out(tmp_path, monke
     assert study_pictures.models_grid(StudyResults.of(kept_rows("mini")), "latent") == ""
 
 
-def test_grid_of_models_names_all_of_them(made, monkeypatch):
+def test_grid_of_models_names_all_of_them(made, monkeypatch, tmp_path):
     study = made[0]
+    monkeypatch.setattr(paths, "REPOSITORY", tmp_path)  # not the repository's, which has runs of these names
     assert 'alt="α = ' not in study_pictures.models_grid(study.results, "latent")  # its root is gone: no samples, no grid
     assert made[2].count("data:image/webp") == 2 * (1 + 2 * len(study.preset.study.alphas)) + 3
 
