@@ -2,7 +2,7 @@
 
     python benchmarks/evaluation.py --json runs/reference/cost/evaluation.json
 
-The shipped teacher of preset quick translates Critters of 32 px. The two give the same scores, which is checked. They take turns in
+The shipped teacher of preset mini translates Critters of 64 px. The two give the same scores, which is checked. They take turns in
 one process. kdlib's part has the data set's opening in it, once without and once with the real pictures' statistics in the cache,
 and scores besides that the plain one leaves out: of real pictures, of factors, of reconstruction.
 Where SqueezeNet's weights are found (KDLIB_WEIGHTS, or data/weights), a second case is judged by it besides, from fewer pictures.
@@ -107,7 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--cases", nargs="+", choices=tuple(CASES), default=list(CASES), help="(default: all whose weights are found)")
     options = parser.parse_args(arguments)
     device = prepare(MachineSettings(device="cpu", threads=options.threads))
-    run = find_run("quick", TEACHER)
+    run = find_run("mini", TEACHER)
     nets, cases = run.load_networks(), {}
     for name in options.cases:
         try:
@@ -118,7 +118,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             continue
         with tempfile.TemporaryDirectory() as folder:
             cases[name] = measure(CASES[name], nets, run.settings().preset.data.image_size, options.rounds, Path(folder))
-    result = {"model": "quick/teacher", "rounds": options.rounds, "cases": cases, "environment": describe_environment(device)}
+    result = {"model": "mini/teacher", "rounds": options.rounds, "cases": cases, "environment": describe_environment(device)}
     print(text(result))
     write_result(result, options.json)
     return 0

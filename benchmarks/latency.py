@@ -2,7 +2,7 @@
 
     python benchmarks/latency.py --size 64 --json runs/reference/deployment/latency_64.json
     python benchmarks/latency.py --size 256 --json runs/reference/deployment/latency_256.json
-    python benchmarks/latency.py --model quick/teacher --model quick/alpha48-kd
+    python benchmarks/latency.py --model mini/teacher --model mini/alpha48-kd
     python benchmarks/latency.py --size 256 --candidates benchmarks/width_candidates.toml --json runs/reference/width/latency_256.json
 
 Batch 1, the generator alone; all variants take turns (`kdlib.deploy.latency`). Without ``--model`` the networks are untrained, with norms

@@ -2,8 +2,8 @@
 
     python benchmarks/lazy_r1.py --json runs/reference/cost/lazy_r1.json
 
-StyleGAN2 (Karras et al. 2020, appendix B) takes every 16th for its discriminator. Preset quick's smallest student, its shipped
-teacher, three seeds each, trained in runs/lazy_r1 and gone on with when interrupted. Scores at the end of so short a run are a
+StyleGAN2 (Karras et al. 2020, appendix B) takes every 16th for its discriminator. Preset quick's smallest student, three seeds
+each, trained in runs/lazy_r1 and gone on with when interrupted. Scores at the end of so short a run are a
 first look, no verdict on long ones. What an iteration without the penalty saves is in `training_step.py`, where variants take turns.
 """
 
@@ -17,7 +17,6 @@ from common import options_of, write_result
 from kdlib import session
 from kdlib.config import load_preset
 from kdlib.errors import InputError
-from kdlib.paths import reference_folder
 from kdlib.results import GUIDES
 
 SCORES = ("frechet_factor_network", "kernel_factor_network", "domain_accuracy", "content_correlation", "style_diversity")
@@ -41,10 +40,9 @@ def main() -> int:
 
 def measure(every: int, seeds: list[int], iterations: int | None) -> dict:
     """Mean and deviation over seeds of every score."""
-    teacher = str(reference_folder() / "quick" / "teacher")
     rows = []
     for seed in seeds:
-        preset = load_preset("quick", seed=seed, r1_every=every, student_iterations=iterations, teacher=teacher)
+        preset = load_preset("quick", seed=seed, r1_every=every, student_iterations=iterations)
         preset = dataclasses.replace(preset, name="lazy_r1")
         run = session.train_student(preset, min(preset.study.alphas), True, f"every{every}-seed{seed}")
         rows.append(session.evaluate_run(preset, run.name))
@@ -56,6 +54,7 @@ def measure(every: int, seeds: list[int], iterations: int | None) -> dict:
     settings = run.settings()
     return {
         "alpha": settings.alpha,
+        "image_size": settings.preset.data.image_size,
         "iterations": settings.iterations,
         "seeds": seeds,
         "scores": scores,

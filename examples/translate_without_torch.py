@@ -1,6 +1,6 @@
 """One picture into another domain, with files of `python -m kdlib export` and nothing but onnxruntime, numpy and Pillow.
 
-    python examples/translate_without_torch.py runs/quick/teacher/export/int8 cat.png fox translated.png
+    python examples/translate_without_torch.py runs/mini/teacher/export/int8 cat.png fox translated.png
 
 The style is drawn from a latent; for a reference picture's, run style_encoder.onnx on it (x and y) in the place of the mapping network.
 """

@@ -8,10 +8,11 @@ from kdlib.config import preset_names
 from kdlib.errors import InputError
 from kdlib.files import write_atomically, write_text
 from kdlib.paths import REPOSITORY, reference_folder, shown
-from kdlib.results import result_rows
+from kdlib.results import kept_rows, result_rows
 from kdlib.runs import Run, list_runs
 
 KEPT = ("settings.json", "environment.json", "finished.json", "metrics.json", "log.jsonl", "timing.jsonl")
+ALSO = ("course.json",)  # of a run that has it
 SHIPPED = ("weights.safetensors", "discriminator.safetensors", "*.ipynb")  # besides, of a run that others start from
 LARGEST = 8 * 2**20  # bytes of a single file that goes to git
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
@@ -31,7 +32,7 @@ def keep(path: Path, weights: bool = False) -> str:
         raise InputError(f"{shown(run.path)}: weights released by others are not kept; only runs that were trained here are")
     if settings.preset.data.source != "critters" or settings.preset.name not in preset_names():
         raise InputError(f"{shown(run.path)}: only runs of shipped presets on Critters are kept; others may hold pictures that are not ours")
-    names = [*KEPT, *(p.name for pattern in SHIPPED if weights for p in sorted(run.path.glob(pattern)))]
+    names = [*KEPT, *(name for name in ALSO if (run.path / name).is_file()), *(p.name for pattern in SHIPPED if weights for p in sorted(run.path.glob(pattern)))]
     last = f"{run.json('finished.json')['step']:07d}"
     names += [f"samples/{guide}_{last}.png" for guide in ("latent", "reference")]
     for name in names:
@@ -76,6 +77,7 @@ def write_readme_table() -> str:
     if BEGIN not in text or END not in text:
         raise InputError(f"README.md: has no {BEGIN} ... {END} markers to put the table between")
     before, after = text.split(BEGIN)[0], text.split(END)[1]
-    rows = sorted(result_rows(list_runs(reference_folder())), key=lambda row: row["preset"] != REFERENCE)  # the reference study comes first
+    names = sorted({row["preset"] for row in result_rows(list_runs(reference_folder()))}, key=lambda name: (name != REFERENCE, name))
+    rows = {name: kept_rows(name) for name in names}  # the reference study comes first
     write_text(path, f"{before}{BEGIN}\n\n{by_preset(rows)}\n\n{END}{after}")
-    return f"README.md: {len(rows)} rows"
+    return f"README.md: {sum(map(len, rows.values()))} rows"

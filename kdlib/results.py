@@ -9,8 +9,8 @@ from typing import Any
 
 from kdlib.errors import InputError
 from kdlib.headlines import Headline, headlines
-from kdlib.paths import from_repository, reference_folder, runs_folder
-from kdlib.runs import STUDENT, TEACHER, Run, RunSettings, binding, list_runs, named_run, run_name
+from kdlib.paths import reference_folder, runs_folder
+from kdlib.runs import STUDENT, TEACHER, Run, RunSettings, binding, list_runs, run_folders, run_name
 from kdlib.scoring import selection
 from kdlib.settings import Preset
 
@@ -99,51 +99,40 @@ def rows_of_preset(preset: str) -> list[dict[str, Any]]:
     own = list_runs(runs_folder() / preset)
     names = {run.name for run in own if run.finished}
     shipped = [run for run in list_runs(reference_folder() / preset) if run.name not in names and run.weights.is_file()]
-    known = {run.path.resolve() for run in (*own, *shipped)}
-    return evaluated_rows([*own, *shipped, *(Run(path) for path in _named_teachers(own) if path not in known)])
+    return evaluated_rows(_with_named_teachers([*own, *shipped]))
 
 
-def _named_teachers(runs: Iterable[Run]) -> list[Path]:
-    """Finished run folders that the settings of finished students name as their teacher, each once."""
+def kept_rows(preset: str) -> list[dict[str, Any]]:
+    """Result rows of a preset's evaluated runs that are kept in git, with their weights or without, and of the teacher that the
+    students name if it is kept, too."""
+    return evaluated_rows(_with_named_teachers(list_runs(reference_folder() / preset), reference_folder()))
+
+
+def _with_named_teachers(runs: list[Run], within: Path = Path("/")) -> list[Run]:
+    """The runs, and those finished ones under ``within`` that the settings of students among them name as their teacher, each once."""
+    known = {run.path.resolve() for run in runs}
     settings = [run.settings() for run in runs if run.finished]
     named = {s.preset.machine.teacher for s in settings if s.role == STUDENT and s.preset.machine.teacher}
-    return sorted({folder for name in named if (folder := _finished_folder(name))})
+    places = [[folder.resolve() for folder in run_folders(name) if Run(folder).finished] for name in named]
+    found = {next((place for place in among if place.is_relative_to(within.resolve())), None) for among in places}
+    return [*runs, *(Run(place) for place in sorted(found - known - {None}))]
 
 
-def _finished_folder(text: str) -> Path | None:
-    """Folder of a finished run given by its path or its name; None where there is none."""
-    named = named_run(text)
-    places = [folder.joinpath(*named) for folder in (runs_folder(), reference_folder())] if named else [from_repository(text)]
-    return next((place.resolve() for place in places if Run(place).finished), None)
-
-
-def start_rows(preset: Preset, rows_of: Callable[[str], list[dict[str, Any]]]) -> list[dict[str, Any]]:
-    """Those rows of a preset's base that its variants start from: the teacher and the distilled main width. None if it trains its own.
-
-    ``rows_of``: which runs of the base are looked at, `rows_of_preset` or `kept_rows`.
-    """
+def rows_of_study(preset: Preset, rows_of: Callable[[str], list[dict[str, Any]]] = rows_of_preset) -> list[dict[str, Any]]:
+    """A preset's rows; of one that has variants only also those of its base that they start from: the teacher and the distilled main
+    width. ``rows_of``: which runs are looked at, `rows_of_preset` or `kept_rows`."""
+    own = rows_of(preset.name)
     if not preset.study.variants_only:
-        return []
-    main = (STUDENT, preset.study.main, True, "")
-    return [r for r in rows_of(preset.base) if r["run"] == TEACHER or (r["role"], r["alpha"], r["distilled"], r["variant"]) == main]
-
-
-def rows_of_study(preset: Preset) -> list[dict[str, Any]]:
-    """`rows_of_preset`, with what its variants start from where these are runs of its base."""
-    own = rows_of_preset(preset.name)
+        return own
     known = {(row["preset"], row["run"]) for row in own}  # the teacher, where a setting names its folder
-    rows = [*(row for row in start_rows(preset, rows_of_preset) if (row["preset"], row["run"]) not in known), *own]
-    return sorted(rows, key=lambda row: row["role"] == STUDENT)
+    main = (STUDENT, preset.study.main, True, "")
+    start = [r for r in rows_of(preset.base) if r["run"] == TEACHER or (r["role"], r["alpha"], r["distilled"], r["variant"]) == main]
+    return sorted([*(row for row in start if (row["preset"], row["run"]) not in known), *own], key=lambda row: row["role"] == STUDENT)
 
 
 def own_rows(preset: str) -> list[dict[str, Any]]:
     """Result rows of the reader's own evaluated runs of a preset."""
     return evaluated_rows(list_runs(runs_folder() / preset))
-
-
-def kept_rows(preset: str) -> list[dict[str, Any]]:
-    """Result rows of the evaluated runs of a preset that are kept in git, with their weights or without."""
-    return evaluated_rows(list_runs(reference_folder() / preset))
 
 
 def evaluated_rows(runs: Iterable[Run]) -> list[dict[str, Any]]:
@@ -191,8 +180,9 @@ def score_text(row: dict[str, Any], guide: str, headline: Headline) -> str:
 
 
 def ratio(rows: list[dict[str, Any]], row: dict[str, Any], key: str) -> str:
-    """How many times smaller ``key`` of ``row`` is than its preset's teacher's, as '15.4x'."""
-    teachers = [r for r in rows if r["role"] != STUDENT and r["preset"] == row["preset"] and r.get(key)]
+    """How many times smaller ``key`` of ``row`` is than its teacher's, as '15.4x': its preset's, else the only one among ``rows``."""
+    among = [r for r in rows if r["role"] != STUDENT and r.get(key)]
+    teachers = [r for r in among if r["preset"] == row["preset"]] or among[: len(among) == 1]
     if not teachers or not row.get(key) or row["role"] != STUDENT:
         return ""
     return f"{teachers[0][key] / row[key]:.1f}x"

@@ -8,6 +8,7 @@
       checkpoints/        step_NNNNNN.pt, the last few
       candidates/         step_NNNNNNN.safetensors, moving averages of G, E and F on the way (candidate_every), the last one being
                           the final weights; step_NNNNNNN.json, their scores (kdlib.scoring.selection)
+      course.json         scores of the candidates one after another, where they were asked for (kdlib.scoring.course)
       samples/            grids of translations of a few val pictures
       weights.safetensors the moving average of G, E and F at the end
       discriminator.safetensors  a teacher's D at the end, for students that learn from it
@@ -314,6 +315,13 @@ def named_run(text: str) -> tuple[str, str] | None:
     """
     named = re.fullmatch(r"([\w-]+)/([\w-]+)", text)
     return (named[1], named[2]) if named and not from_repository(text).exists() else None
+
+
+def run_folders(text: str) -> list[Path]:
+    """Folders that a run's name or path may mean: for a name the reader's own first, then that of the run kept in git."""
+    if named := named_run(text):
+        return [folder.joinpath(*named) for folder in (runs_folder(), reference_folder())]
+    return [from_repository(text)]
 
 
 def list_runs(*folders: Path) -> list[Run]:

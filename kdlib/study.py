@@ -26,7 +26,7 @@ from kdlib.files import write_text
 from kdlib.overrides import check_taken, given_to
 from kdlib.paths import REPOSITORY, from_repository, reference_folder, runs_folder, shown
 from kdlib.progress import progress_bar
-from kdlib.runs import STUDENT, TEACHER, Run, differing_settings, find_run, named_run, run_name
+from kdlib.runs import STUDENT, TEACHER, Run, differing_settings, find_run, named_run, run_folders, run_name
 from kdlib.settings import Preset
 
 LEDGER = "study.json"  # fingerprints of the jobs done, in the preset's folder
@@ -123,11 +123,10 @@ def _jobs(preset: Preset, given: dict[str, Any]) -> list[Job]:
 
 def _teacher_name(preset: Preset) -> str:
     """Name of the preset's run that its students learn from; empty if they learn from a run folder that lies elsewhere."""
-    folder = from_repository(preset.machine.teacher).resolve()
-    if named := named_run(preset.machine.teacher):
-        folder = runs_folder().resolve().joinpath(*named)
-    elif not preset.machine.teacher or not folder.is_dir():
+    given = preset.machine.teacher
+    if not given or not (named_run(given) or from_repository(given).is_dir()):  # a released checkpoint becomes the run `teacher`
         return TEACHER
+    folder = run_folders(given)[0].resolve()
     return folder.name if folder.parent == (runs_folder() / preset.name).resolve() else ""
 
 
@@ -285,7 +284,10 @@ def _done(jobs: list[Job], preset: Preset, ledger: dict[str, str], prints: dict[
 
 
 def _shipped_teacher(preset: Preset) -> Run | None:
-    """The teacher kept in git, where the reader has none of their own and the preset asks for no other."""
+    """The teacher, if it is one kept in git: that which the preset names, or its own where the reader has trained none."""
+    if preset.machine.teacher:
+        named = next((Run(folder) for folder in run_folders(preset.machine.teacher) if Run(folder).finished), None)
+        return named if named and reference_folder().resolve() in named.path.resolve().parents else None
     run = Run(reference_folder() / preset.name / TEACHER)
     if not run.weights.is_file() or find_run(preset.name, TEACHER).path != run.path:
         return None

@@ -15,15 +15,15 @@
 #
 # The thesis {cite}`kapoor2021thesis` shows its result in eight figures: test pictures of AFHQ and CelebA-HQ through the original
 # networks and through the students of $\alpha = 128$, guided by references (Figures 5.3 to 5.6) and by latents (5.7 to 5.10). This
-# page has the same form, for any two models and any pictures. A model is a run folder, a run's name such as `quick/teacher`, or a
+# page has the same form, for any two models and any pictures. A model is a run folder, a run's name such as `mini/teacher`, or a
 # checkpoint released by others ({doc}`/book/data_and_weights`).
 #
 # Look down a column: the style should stay, whatever the source. Look along a row: the pose should stay, whatever the style.
 # Then compare the two grids cell by cell: both models got the same sources, references and latents.
 
 # %% tags=["parameters"]
-teacher = "quick/teacher"  # run folder, "preset/name", or *_nets_ema.ckpt
-student = "quick/alpha24-kd"  # likewise; None: the teacher alone
+teacher = "mini/teacher"  # run folder, "preset/name", or *_nets_ema.ckpt
+student = "mini/alpha48-kd"  # likewise; None: the teacher alone
 preset = None  # whose val pictures are shown; None: the teacher's
 data_root = None  # folder data sets: where that preset's pictures lie
 sources = None  # a folder of pictures, or of a folder a domain; None: val

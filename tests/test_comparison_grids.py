@@ -165,11 +165,11 @@ def test_val_pictures_of_a_preset(files):
 
 def test_a_run_is_found_by_name_and_by_folder(monkeypatch, tmp_path):
     monkeypatch.setenv("KDLIB_RUNS", str(tmp_path))  # no run of the reader's own
-    weights = load_file(REPOSITORY / "runs/reference/quick/teacher/weights.safetensors")
-    for model in (load_model("quick/teacher"), load_model("runs/reference/quick/teacher")):
-        assert (model.name, model.label, model.domains) == ("quick/teacher", "teacher", DOMAINS)
+    weights = load_file(REPOSITORY / "runs/reference/mini/teacher/weights.safetensors")
+    for model in (load_model("mini/teacher"), load_model("runs/reference/mini/teacher")):
+        assert (model.name, model.label, model.domains) == ("mini/teacher", "teacher", DOMAINS)
         found = {f"{name}.{key}": tensor for name, network in model.nets.modules() for key, tensor in network.state_dict().items()}
-        assert found.keys() == weights.keys() and all(torch.equal(found[key], weights[key]) for key in found)
+        assert found.keys() == weights.keys() and all(torch.equal(found[key], weights[key].float()) for key in found)
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ def test_a_run_is_found_by_name_and_by_folder(monkeypatch, tmp_path):
         ("quick/no-such-run", "no finished run 'no-such-run' of preset 'quick'"),
         ("no/such/file.ckpt", "no such file or folder; give a run folder, a run's name"),
         ("kdlib", "kdlib: a folder without a settings.json"),
-        ("runs/reference/quick/teacher/weights.safetensors", "give the folder that holds it"),
+        ("runs/reference/mini/teacher/weights.safetensors", "give the folder that holds it"),
         ("README.md", "README.md: not a"),
     ],
 )
@@ -188,7 +188,7 @@ def test_what_is_no_model_is_refused(path, says):
 
 
 def test_a_run_that_is_not_finished_is_refused(tmp_path):
-    shutil.copy(REPOSITORY / "runs/reference/quick/teacher/settings.json", tmp_path)
+    shutil.copy(REPOSITORY / "runs/reference/mini/teacher/settings.json", tmp_path)
     with pytest.raises(InputError, match="not a finished run"):
         load_model(tmp_path)
 
@@ -239,7 +239,7 @@ def test_domains_of_references_must_be_the_models_own(files, tmp_path):
         shutil.copytree(files / "ref", tmp_path / "ref")
         shutil.rmtree(tmp_path / "ref" / "fox")
         compare(models, files / "src", tmp_path / "ref")
-    known = [load_model("runs/reference/quick/teacher")]  # names its domains: some of them are enough
+    known = [load_model("runs/reference/mini/teacher")]  # names its domains: some of them are enough
     grid, latent = compare(known, files / "src" / "cat", tmp_path / "ref", limit=1, latents=1)
     assert grid.columns == ("cat", "dog") and latent.columns == DOMAINS
     (tmp_path / "ref" / "dog").rename(tmp_path / "ref" / "wolf")

@@ -66,7 +66,7 @@ RESULTS = {
         },
     },
     "evaluation": {
-        "model": "quick/teacher", "rounds": 3,
+        "model": "mini/teacher", "rounds": 3,
         "cases": {
             "factor network": {
                 "case": {"networks": ["factor_network"], "train": 1000}, "outputs": 1200, "png_bytes": 2**21, "largest_difference": 3e-5,

@@ -41,7 +41,7 @@ LAYERS = {
 }  # fmt: skip
 NAMES = ("generator", "style_encoder", "mapping_network")
 EXPORT = {
-    "model": "quick/teacher",
+    "model": "mini/teacher",
     "bytes": {f"{p}/{n}.{'pt2' if p == 'pt2' else 'onnx'}": i * 2**20 for i, p in enumerate(("fp32", "int8", "pt2"), 1) for n in NAMES},
     "errors": [{"network": n, "runtime": r, "precision": "int8", "max": 0.25, "mean": 0.013, "relative": 0.1} for r in ("ONNX Runtime", "OpenVINO") for n in NAMES],
     "quantisation": {
@@ -62,7 +62,7 @@ EXPORT = {
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("deployment")
-    for name, result in {"latency_256": LATENCY, "layers_64": LAYERS, "export_quick_teacher": EXPORT}.items():
+    for name, result in {"latency_256": LATENCY, "layers_64": LAYERS, "export_teacher": EXPORT}.items():
         (folder / f"{name}.json").write_text(json.dumps({**result, "environment": ENVIRONMENT}))
     return fragments(folder)
 
@@ -76,8 +76,8 @@ def made(tmp_path_factory):
                          "10 times the teacher's speed in the same runtime and 30 pictures a second", "| OpenVINO, fp32 | 1.00 MiB, 64 MiB | 1.00 MiB, 64 MiB |",
                          "6 timed calls", "Abacus 2000, 2 threads; PyTorch 9.9, ONNX Runtime 8.8, OpenVINO 7.7; load of its 4 cores at most 1.2", "no compiler"]),
         ("layers_64", ["| instance norm | 30.0 % / 0.0 % |", "30 % of the time goes to layers that the count does not know", "instance norm at 256 px", "medians of 15 passes"]),
-        ("sizes", ["| quick/teacher, float32 | 1.00 MiB | 1.00 MiB | 1.00 MiB | 3.00 MiB |", "| quick/teacher, 8-bit integers | 2.00 MiB |"]),
-        ("errors", ["| quick/teacher, OpenVINO, int8 | 2.5e-01 (1.3e-02) |"]),
+        ("sizes", ["| mini/teacher, float32 | 1.00 MiB | 1.00 MiB | 1.00 MiB | 3.00 MiB |", "| mini/teacher, 8-bit integers | 2.00 MiB |"]),
+        ("errors", ["| mini/teacher, OpenVINO, int8 | 2.5e-01 (1.3e-02) |"]),
         ("scores", ["| PyTorch | 34.10 / 35.10 |", "| 8-bit integers | 34.40 / 35.40 |", "– / 0.900", "31.2 dB", "1,200 translations each",
                     "Beyond the tolerance: 8-bit integers (reference leak too large)."]),
         ("quantisation", ["| $G$ | 1 of 22 | `decode.0.conv2` (0.100), `decode.1.conv2` (0.050)", "0 in float: PSNR 26.6 < 30 dB; 1 in float: within the tolerance"]),
@@ -98,7 +98,7 @@ def test_figures_hold_the_measured_numbers(made):
 def test_what_is_not_measured_is_named(tmp_path, made):
     empty = fragments(tmp_path)
     assert empty["latency_64"] == "Not measured yet: `python benchmarks/latency.py --size 64 --json runs/reference/deployment/latency_64.json`.\n"
-    assert "kdlib export quick/teacher" in empty["scores"] and set(empty) == set(made)
+    assert "kdlib export mini/teacher" in empty["scores"] and set(empty) == set(made)
 
 
 def test_results_in_git_make_a_page():

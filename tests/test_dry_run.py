@@ -116,11 +116,11 @@ def test_what_does_not_fit_is_said_and_left_out_of_the_sum(places, capsys, monke
 
 
 def test_a_run_that_is_there_is_not_counted(places, capsys, monkeypatch):
-    """The teacher of `quick` is shipped, unless another one is asked for; a folder with other settings is named."""
+    """The teacher of `mini` is shipped, unless another one is asked for; a folder with other settings is named."""
     monkeypatch.setattr(dry_run, "estimate", lambda *_: dry_run.Estimate(36.0, 2**30, (StepCost(8, 36.0, 2**30),), False))
 
     def states(**overrides):
-        dry_run.dry_run("quick", {"alphas": [24], "student_iterations": 100, **overrides})
+        dry_run.dry_run("mini", {"alphas": [24], "main_alpha": 24, "student_iterations": 100, **overrides})
         text = capsys.readouterr().out
         return dict(re.findall(r"^ *(teacher|alpha\S+) +(finished|to train|name taken)", text, re.M)), text
 
@@ -129,8 +129,8 @@ def test_a_run_that_is_there_is_not_counted(places, capsys, monkeypatch):
     assert "Total of what is to be trained: 2.0 h" in text
     assert states(lambda_ds=0.0)[0]["teacher"] == "to train"
 
-    own = RunSettings(load_preset("quick", student_iterations=100), STUDENT, 24, False, SPECIES, "pictures")
-    run = open_run(places / "runs" / "quick" / "alpha24", own)
+    own = RunSettings(load_preset("mini", student_iterations=100), STUDENT, 24, False, SPECIES, "pictures")
+    run = open_run(places / "runs" / "mini" / "alpha24", own)
     assert states()[0]["alpha24"] == "to train"  # begun
     run.write_json("finished.json", {})
     run.weights.touch()

@@ -142,8 +142,8 @@ def test_the_profile_benchmark_prints_and_writes(made, monkeypatch, tmp_path, ca
 
 def test_a_model_that_is_not_exported_is_named(capsys, monkeypatch, tmp_path):
     monkeypatch.setenv("KDLIB_RUNS", str(tmp_path))
-    assert latency_benchmark.main(["--model", "quick/teacher"]) == 2
-    assert "no export there: python -m kdlib export quick/teacher" in capsys.readouterr().err
+    assert latency_benchmark.main(["--model", "mini/teacher"]) == 2
+    assert "no export there: python -m kdlib export mini/teacher" in capsys.readouterr().err
 
 
 def test_biases_and_norms_of_untrained_networks_are_there_to_be_added():

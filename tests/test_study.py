@@ -26,7 +26,7 @@ def test_quick_grid_is_two_widths_with_and_without_distillation():
     students = {(j.parameters["alpha"], j.parameters["distill"]) for j in jobs if j.notebook == "04_student"}
     assert len(students) == 4 and len({alpha for alpha, _ in students}) == 2
     evaluated = [j.parameters["run"] for j in jobs if j.notebook == "05_evaluation"]
-    assert len(evaluated) == 5 and "teacher" in evaluated
+    assert len(evaluated) == 4 and "teacher" not in evaluated  # it is evaluated where it is at home, and shipped with its notebooks
 
 
 def test_the_main_width_comes_with_every_seed_then_the_others_then_the_variants():
@@ -60,7 +60,10 @@ def test_a_study_of_variants_alone_trains_nothing_that_its_base_has(tmp_path, mo
 
 def test_grids_show_the_teacher_beside_the_widest_distilled_student():
     (job,) = [j for j in study_jobs(load_preset("quick", alphas=[16, 100, 32]), "quick") if j.notebook == "grids"]
-    assert (job.run, job.parameters["teacher"], job.parameters["student"]) == ("grids", "quick/teacher", "quick/alpha100-kd")
+    assert (job.run, job.parameters["student"]) == ("grids", "quick/alpha100-kd")
+    assert job.parameters["teacher"] == load_preset("quick").machine.teacher
+    (job,) = [j for j in study_jobs(load_preset("smoke"), "smoke") if j.notebook == "grids"]
+    assert job.parameters["teacher"] == "smoke/teacher"
     (job,) = [j for j in study_jobs(load_preset("quick", teacher="elsewhere/teacher"), "quick") if j.notebook == "grids"]
     assert job.parameters["teacher"] == "elsewhere/teacher"
 

@@ -20,7 +20,8 @@ from kdlib.released import save_released
 from kdlib.scoring.factor_network import load_factor_network
 from kdlib.use.model_names import available_models, find_model
 
-SHIPPED = reference_folder() / "quick" / "teacher"
+SHIPPED = reference_folder() / "mini" / "teacher"
+SIZE = 64  # its pictures
 GOLDEN = [0.7055602, -2.0733478, 1.2794574, 0.0108541]
 DOMAINS = ("cat", "dog", "fox")
 
@@ -32,12 +33,12 @@ def translator():
 
 @pytest.fixture(scope="module")
 def cat():
-    return render(critter_at("cat", 4, split="val", seed=5), 32)
+    return render(critter_at("cat", 4, split="val", seed=5), SIZE)
 
 
 @pytest.fixture(scope="module")
 def dogs():
-    return [render(critter_at("dog", i, split="val", seed=5), 32) for i in range(3)]
+    return [render(critter_at("dog", i, split="val", seed=5), SIZE) for i in range(3)]
 
 
 def as_input(picture):
@@ -65,7 +66,7 @@ def test_a_seed_a_latent_and_a_reference_are_the_networks_called_by_hand(transla
     for guide in ({"seed": 7}, {"seed": np.int64(7)}, {"latent": z}, {"latent": z.numpy()}, {"latent": z.tolist()}):
         for domain in ("dog", 1, np.int64(1)):
             got = translator.translate(cat, domain, **guide)
-            assert isinstance(got, Image.Image) and (got.size, got.mode) == ((32, 32), "RGB")
+            assert isinstance(got, Image.Image) and (got.size, got.mode) == ((SIZE, SIZE), "RGB")
             assert_same(got, want)
     want = levels(nets.generator(as_input(cat), nets.style_encoder(as_input(dogs[0]), y)))
     assert_same(translator.translate(cat, "dog", reference=dogs[0]), want)
@@ -120,19 +121,19 @@ def test_any_size_goes_in_and_any_size_comes_out(translator, cat):
     wide.paste(large, (32, 0))
     assert_same(translator.translate(wide, "dog", seed=1), translator.translate(large, "dog", seed=1), 0)
     small = translator.translate(cat, "dog", seed=1)
-    for size, wanted in ((100, (100, 100)), ((64, 48), (64, 48)), ([20, 40], (20, 40)), (32, (32, 32))):
+    for size, wanted in ((100, (100, 100)), ((80, 60), (80, 60)), ([20, 40], (20, 40)), (SIZE, (SIZE, SIZE))):
         got = translator.translate(cat, "dog", seed=1, size=size)
         assert got.size == wanted
         assert_same(got, small.resize(wanted, Image.Resampling.BICUBIC), 0)
     s = translator.styles("dog", seed=1)
-    stretched = wide.resize((32, 32), Image.Resampling.BILINEAR)
+    stretched = wide.resize((SIZE, SIZE), Image.Resampling.BILINEAR)
     assert_same(translator.translate(wide, "dog", seed=1, fit="stretch"), levels(translator.nets.generator(as_input(stretched), s)))
 
 
 def test_it_does_translate(translator, cat, dogs):
     """The shipped teacher makes dogs of cats, and a picture in its own style is nearly itself; judged by the network of the factors."""
     judge = load_factor_network()
-    sources = [render(critter_at("cat", i, split="val", seed=5), 32) for i in range(8)]
+    sources = [render(critter_at("cat", i, split="val", seed=5), SIZE) for i in range(8)]
     made = torch.cat([as_input(p) for p in translator.translate(sources, "dog", seed=range(8))])
     assert (judge(made).species_logits.argmax(1) == DOMAINS.index("dog")).all()
     rebuilt = translator.translate(cat, "cat", reference=cat)
@@ -191,8 +192,8 @@ def test_what_is_known_about_a_model(translator):
         count = sum(stored.get_tensor(key).numel() for key in stored.keys())
     assert translator.parameters == count
     assert translator.file_size == (SHIPPED / "weights.safetensors").stat().st_size
-    assert (translator.domains, translator.image_size, translator.latent_dim, translator.name) == (DOMAINS, 32, 16, "quick/teacher")
-    assert repr(translator) == f"<Translator quick/teacher: teacher, 32 px, cat, dog, fox, {count:,} weights, on cpu>"
+    assert (translator.domains, translator.image_size, translator.latent_dim, translator.name) == (DOMAINS, SIZE, 16, "mini/teacher")
+    assert repr(translator) == f"<Translator mini/teacher: teacher, {SIZE} px, cat, dog, fox, {count:,} weights, on cpu>"
 
 
 @pytest.fixture
@@ -211,19 +212,19 @@ def runs(tmp_path, monkeypatch):
 
 def test_models_are_found_by_path_name_and_short_name(runs, monkeypatch):
     names = available_models()
-    assert names.index("mine/teacher") < names.index("quick/teacher") < names.index("quick/only-here") and "mine/alpha8" not in names
-    assert find_model("quick/teacher") == SHIPPED
+    assert names.index("mine/teacher") < names.index("mini/teacher") < names.index("quick/only-here") and "mine/alpha8" not in names
+    assert find_model("mini/teacher") == SHIPPED
     assert find_model("only-here") == find_model("quick/only-here") == runs / "quick" / "only-here"
-    assert find_model(SHIPPED) == find_model("runs/reference/quick/teacher").resolve() == SHIPPED
+    assert find_model(SHIPPED) == find_model("runs/reference/mini/teacher").resolve() == SHIPPED
     monkeypatch.chdir(runs)
     assert find_model("mine/alpha8") == Path("mine/alpha8")
-    shutil.copytree(SHIPPED, runs / "quick" / "teacher")
-    assert find_model("quick/teacher").resolve() == runs / "quick" / "teacher"  # one's own goes first
+    shutil.copytree(SHIPPED, runs / "mini" / "teacher")
+    assert find_model("mini/teacher").resolve() == runs / "mini" / "teacher"  # one's own goes first
 
 
 @pytest.mark.parametrize("name, message", [
-    ("quick/nothing", r"^quick/nothing: no such model, folder or file; there are mine/teacher, .*quick/teacher.*; a run folder or a released"),
-    ("teacher", "several models have this name; give one of mine/teacher, .*quick/teacher"),
+    ("quick/nothing", r"^quick/nothing: no such model, folder or file; there are mine/teacher, .*mini/teacher.*; a run folder or a released"),
+    ("teacher", "several models have this name; give one of mine/teacher, .*mini/teacher"),
     ("mine/alpha8", "not a finished run; train it to its end first"),
     ("weights.ckpt", "no such model"),
 ])  # fmt: skip
@@ -235,7 +236,7 @@ def test_a_model_that_is_not_there_is_answered_with_those_that_are(runs, name, m
 @pytest.fixture(scope="module")
 def released(tmp_path_factory):
     path = tmp_path_factory.mktemp("released") / "100000_nets_ema.ckpt"
-    save_released(path, build_networks(8, 3, True, 0, 32, base_width=8, seed=0))
+    save_released(path, build_networks(8, 3, True, 0, SIZE, base_width=8, seed=0))
     return path
 
 
@@ -250,7 +251,7 @@ def test_a_released_checkpoint_has_numbers_for_domains_until_they_are_named(rele
     for names in (("cat", "dog"), ("cat", "cat", "dog")):
         with pytest.raises(InputError, match="has 3 domains; name each once"):
             kdlib.load(released, device="cpu", domains=names)
-    with pytest.raises(InputError, match="quick/teacher names its own, cat, dog, fox"):
+    with pytest.raises(InputError, match="mini/teacher names its own, cat, dog, fox"):
         kdlib.load(SHIPPED, device="cpu", domains=("a", "b", "c"))
 
 
@@ -270,19 +271,19 @@ def test_faces_are_translated_with_their_masks(tmp_path):
 
 
 @pytest.mark.parametrize("domain, options, message", [
-    ("wolf", {}, "domain 'wolf': quick/teacher knows cat, dog, fox$"),
-    (3, {}, "domain 3: quick/teacher knows"),
+    ("wolf", {}, "domain 'wolf': mini/teacher knows cat, dog, fox$"),
+    (3, {}, "domain 3: mini/teacher knows"),
     (-1, {}, "domain -1: "),
     (True, {}, "domain True: "),
     (1.5, {}, "domain 1.5: "),
-    ([], {}, "no domain given: quick/teacher knows cat, dog, fox"),
+    ([], {}, "no domain given: mini/teacher knows cat, dog, fox"),
     ("dog", {"seed": 1, "reference": "ref.png"}, "seed and reference given: a style comes from one of seed, latent and reference"),
     ("dog", {"latent": [0.0] * 16, "reference": "ref.png"}, "latent and reference given"),
     ("dog", {"seed": -1}, "seed = -1: give a whole number of at least 0"),
     ("dog", {"seed": 1.5}, "seed = 1.5: "),
     ("dog", {"seed": "7"}, "seed = '7': "),
     ("dog", {"seed": []}, "no seed given"),
-    ("dog", {"latent": [0.0] * 15}, r"latent of shape \[15\]: quick/teacher takes finite numbers \[16\] or \[N 16\]"),
+    ("dog", {"latent": [0.0] * 15}, r"latent of shape \[15\]: mini/teacher takes finite numbers \[16\] or \[N 16\]"),
     ("dog", {"latent": [float("nan")] * 16}, "finite numbers"),
     ("dog", {"latent": "random"}, "latent: not numbers"),
     ("dog", {"reference": "no.png"}, r"no\.png: the file cannot be opened \(No such file"),

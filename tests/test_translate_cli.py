@@ -15,7 +15,8 @@ from kdlib.released import save_released
 from kdlib.use import face_alignment, model_comparison
 from kdlib.use.model_comparison import compare_models
 
-SHIPPED = str(reference_folder() / "quick" / "teacher")
+SHIPPED = str(reference_folder() / "mini" / "teacher")
+SIZE = 64  # its pictures
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +27,7 @@ def translator():
 @pytest.fixture(scope="module")
 def student(tmp_path_factory):
     path = tmp_path_factory.mktemp("student") / "student.ckpt"
-    save_released(path, build_networks(8, 3, True, 0, 32, base_width=8, seed=0))
+    save_released(path, build_networks(8, 3, True, 0, SIZE, base_width=8, seed=0))
     return str(path)
 
 
@@ -61,7 +62,7 @@ def test_a_photo_is_translated_into_a_file(translator, here, capsys):
 def test_the_ending_decides_the_format(name, form):
     run("translate", "photo.png", "--model", SHIPPED, "--to", "fox", "-o", name)
     with Image.open(name) as picture:
-        assert (picture.format, picture.size, picture.mode) == (form, (32, 32), "RGB")
+        assert (picture.format, picture.size, picture.mode) == (form, (SIZE, SIZE), "RGB")
 
 
 def test_several_pictures_domains_and_styles_go_into_a_folder(translator, here):
@@ -110,10 +111,10 @@ def test_the_comparison_shows_every_model_s_own_pictures(translator, student, he
     arguments = ("--model", SHIPPED, "--to", "1", "--seed", 4, "--compare", student, "--domains", "cat,dog,fox")
     run("translate", "photo.png", "dog.png", *(a if a != "1" else "dog" for a in arguments), "-o", "both.png")
     out = capsys.readouterr().out.splitlines()
-    parameters = {name: t.parameters for name, t in (("quick/teacher", translator), ("student.ckpt", kdlib.load(student, device="cpu")))}
+    parameters = {name: t.parameters for name, t in (("mini/teacher", translator), ("student.ckpt", kdlib.load(student, device="cpu")))}
     for line, (name, count) in zip(out, parameters.items()):
         assert line.startswith(name) and f" ms, {count / 1e6:.3f} M weights, " in line
-    assert f"{parameters['quick/teacher'] / parameters['student.ckpt']:.1f}x fewer weights" in out[1] and out[2] == "both.png"
+    assert f"{parameters['mini/teacher'] / parameters['student.ckpt']:.1f}x fewer weights" in out[1] and out[2] == "both.png"
     assert Image.open("both.png").width > 3 * 256
 
 
@@ -123,7 +124,7 @@ def test_cells_of_the_comparison_are_the_models_outputs(translator, student, mon
     monkeypatch.setattr(model_comparison, "_figure", lambda columns, heads, caption: seen.update(columns=columns, heads=heads, caption=caption))
     found = compare_models([translator, other], ["photo.png", "dog.png"], "dog", reference="dog2.png", repeats=3)
     sources, references, *outputs = seen["columns"]
-    want = [np.asarray(Image.open(name).resize((32, 32), Image.Resampling.BILINEAR)) for name in ("photo.png", "dog.png", "dog2.png")]
+    want = [np.asarray(Image.open(name).resize((SIZE, SIZE), Image.Resampling.BILINEAR)) for name in ("photo.png", "dog.png", "dog2.png")]
     np.testing.assert_array_equal(sources, want[:2])
     np.testing.assert_array_equal(references, [want[2]] * 2)
     for model, column in zip((translator, other), outputs, strict=True):
@@ -202,9 +203,9 @@ def test_the_landmark_network_of_a_run_is_found(stand_in, here, monkeypatch, cap
 @pytest.mark.parametrize("arguments, message", [
     ("translate no.png --to dog -o out.png", "no.png: the file cannot be opened (No such file or directory)"),
     ("translate text.png --to dog -o out.png", "text.png: the content is not a JPEG, PNG, WebP or BMP picture, or damaged at its beginning"),
-    ("translate photo.png --to wolf -o out.png", "domain 'wolf': quick/teacher knows cat, dog, fox"),
+    ("translate photo.png --to wolf -o out.png", "domain 'wolf': mini/teacher knows cat, dog, fox"),
     ("translate photo.png --to dog --seed 1 --reference dog.png -o out.png", "--seed and --reference: a style comes from one of them"),
-    ("translate photo.png --to dog --seed 1 --reference dog.png --compare quick/teacher -o out.png", "seed and reference given: "),
+    ("translate photo.png --to dog --seed 1 --reference dog.png --compare mini/teacher -o out.png", "seed and reference given: "),
     ("translate photo.png --to dog --reference no.png -o out.png", "no.png: the file cannot be opened"),
     ("translate photo.png --to dog --seed -1 -o out.png", "seed = -1: give a whole number of at least 0"),
     ("translate photo.png --to dog -o out.tiff", "out.tiff: pictures are written as .png, .jpg, .jpeg, .webp, .bmp; end the name in one of them"),
@@ -213,12 +214,12 @@ def test_the_landmark_network_of_a_run_is_found(stand_in, here, monkeypatch, cap
     ("translate photo.png --to dog --model data.txt -o out.png", "data.txt: "),
     ("translate photo.png --to dog --device tpu9 -o out.png", "device = 'tpu9': not available here"),
     ("translate photo.png --to dog --size 0 -o out.png", "size = 0: "),
-    ("translate photo.png --to dog --domains a,b -o out.png", "domains = a, b: quick/teacher names its own, cat, dog, fox"),
+    ("translate photo.png --to dog --domains a,b -o out.png", "domains = a, b: mini/teacher names its own, cat, dog, fox"),
     ("translate photo.png --to dog -o photo.png", "photo.png: this is one of the pictures that are read; give the result another name"),
     ("translate photo.png --to dog --reference dog.png -o ./dog.png", "dog.png: this is one of the pictures that are read"),
     ("translate photo.png --to dog -o text.png/out.png", "text.png/out.png: cannot be written ("),
     ("translate photo.png again/photo.png --to dog -o out", "photo.png and again/photo.png: their results would have the same name"),
-    ("translate . --to dog --compare quick/teacher --size 9 -o out.png", "--size: a comparison shows every model's own pixels; leave it out"),
+    ("translate . --to dog --compare mini/teacher --size 9 -o out.png", "--size: a comparison shows every model's own pixels; leave it out"),
     ("translate empty --to dog -o out", "empty: no pictures in this folder"),
     ("interpolate photo.png --to dog --seed 1 2 --frames 0 -o a.gif", "frames = 0: at least 1 from one style to the next"),
     ("interpolate photo.png --to dog --seed 1 -o a.gif", "1 style to interpolate between: give at least two"),
@@ -254,6 +255,6 @@ def test_what_the_parser_refuses_has_no_traceback(arguments, capsys):
 
 def test_a_preset_without_students_has_nothing_to_compare(here, monkeypatch, capsys):
     monkeypatch.setenv("KDLIB_RUNS", str(here / "runs"))
-    monkeypatch.setattr("kdlib.use.model_names.available_models", lambda: ["quick/teacher", "mine/alpha8-kd"])
+    monkeypatch.setattr("kdlib.use.model_names.available_models", lambda: ["mini/teacher", "mine/alpha8-kd"])
     assert main(["translate", "photo.png", "--to", "dog", "--compare", "-o", "out.png"]) == 2
-    assert "there is no finished model beside quick/teacher yet; name one, or train some" in capsys.readouterr().err
+    assert "there is no finished model beside mini/teacher yet; name one, or train some" in capsys.readouterr().err

@@ -29,7 +29,8 @@ from kdlib.book.report import write_fragments
 from kdlib.config import load_preset
 from kdlib.deploy.browser_runtime import place_runtime
 from kdlib.errors import InputError
-from kdlib.paths import REPOSITORY, runs_folder
+from kdlib.paths import REPOSITORY, runs_folder, shown
+from kdlib.runs import run_folders
 
 TOC_PRESET = "quick"  # the preset whose folders _toc.yml names
 _STUDENT = re.compile(rf"^runs/{TOC_PRESET}/alpha(\d+)(-kd)?/")
@@ -42,8 +43,8 @@ def book_toc(toc: dict[str, Any], preset: str, alphas: Sequence[int] | None = No
 
     ``toc``: the parsed _toc.yml. ``alphas``: widths of the preset's students, which take the place of those that _toc.yml
     names; None keeps these. Each notebook is looked for in runs/<preset>, then in runs/reference/<preset>; the teacher's also in
-    ``teacher``, the run folder that the preset's setting of that name gives, as text. Raises `InputError` that lists every page not
-    found and the command that makes the notebooks.
+    ``teacher``, the run that the preset's setting of that name gives by its folder or its name. Raises `InputError` that lists every
+    page not found and the command that makes the notebooks.
     """
     toc = copy.deepcopy(toc)
     missing: list[str] = []
@@ -53,8 +54,9 @@ def book_toc(toc: dict[str, Any], preset: str, alphas: Sequence[int] | None = No
         if file.startswith(f"runs/{TOC_PRESET}/"):
             rest = file.removeprefix(f"runs/{TOC_PRESET}/")
             places = [f"runs/{preset}/{rest}", f"runs/reference/{preset}/{rest}"]
-            if teacher and not Path(teacher).is_absolute() and rest.startswith("teacher/"):
-                places.append(f"{teacher}/{rest.removeprefix('teacher/')}")
+            if teacher and rest.startswith("teacher/"):
+                elsewhere = [shown(folder) for folder in run_folders(teacher)]
+                places += [f"{folder}/{rest.removeprefix('teacher/')}" for folder in elsewhere if not Path(folder).is_absolute()]
             found = [place for place in places if (root / f"{place}.ipynb").is_file()]
             if found:
                 entry["file"] = found[0]

@@ -110,7 +110,7 @@ def lazy_r1(result: Results) -> str:
         lines.append([name.replace("_", " "), *cells])
     first = kinds[0]
     about = (
-        f"Preset `quick`, α = {first['alpha']}, distilled, {first['iterations']:,} iterations, seeds {', '.join(map(str, first['seeds']))}; "
+        f"Critters at {first['image_size']} px, α = {first['alpha']}, distilled, {first['iterations']:,} iterations, seeds {', '.join(map(str, first['seeds']))}; "
         f"mean and standard deviation over seeds. {machine(first)}."
     )
     return _joined(markdown_table(heads, lines), about)

@@ -30,7 +30,7 @@ def fragments(folder: Path | None = None) -> dict[str, str]:
     parts: dict[str, tuple[str, Callable[[Results], str], str]] = {
         f"{name}_{which}": (f"{name}_{which}", make, f"python benchmarks/{script}.py {which_option} --json {FOLDER}/{name}_{which}.json")
         for name, make, script in (("latency", latency, "latency"), ("layers", layers, "layer_profile"))
-        for which, which_option in (("256", "--size 256"), ("64", "--size 64"), ("trained", "--model quick/teacher --model quick/alpha48-kd"))
+        for which, which_option in (("256", "--size 256"), ("64", "--size 64"), ("trained", "--model mini/teacher --model mini/alpha48-kd"))
     }
     for form in ("reordered", "transposed", "joined"):
         file = f"latency_256_{form}"
@@ -41,7 +41,7 @@ def fragments(folder: Path | None = None) -> dict[str, str]:
         text = make(_read(path)) if path.is_file() else _missing(command)
         found[name] = text.rstrip() + "\n"
     exports = [_read(path) for path in sorted(folder.glob("export_*.json"))]
-    missing = _missing(f"python -m kdlib export quick/teacher --json {FOLDER}/export_quick_teacher.json")
+    missing = _missing(f"python -m kdlib export mini/teacher --json {FOLDER}/export_teacher.json")
     for name, make in (("sizes", sizes), ("errors", errors), ("scores", scores), ("quantisation", quantisation)):
         found[name] = (make(exports) if exports else missing).rstrip() + "\n"
     return found

@@ -6,7 +6,7 @@ of seeds behind it.
 
 import dataclasses
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -184,11 +184,10 @@ def overview(found: Iterable[Group], shown: Sequence[Headline]) -> tuple[Line, l
     return heads, lines
 
 
-def by_preset(rows: Sequence[dict[str, Any]], lines: tuple[str, ...] = ("FID", "Frechet", "LPIPS", "domain", "content", "style followed")) -> str:
+def by_preset(rows: Mapping[str, Sequence[dict[str, Any]]], lines: tuple[str, ...] = ("FID", "Frechet", "LPIPS", "domain", "content", "style followed")) -> str:
     """Markdown, a table a preset: side by side where the runs are few, else a line a group of seeds; ``lines`` as in `as_markdown`."""
     parts = []
-    for preset in dict.fromkeys(row["preset"] for row in rows):
-        mine = [row for row in rows if row["preset"] == preset]
+    for preset, mine in rows.items():
         parts += [f"Preset `{preset}`:", side_by_side(mine, ("iterations", "parameters", "MACs", *lines))]
     return "\n\n".join(parts)
 

@@ -171,8 +171,8 @@ def _png(picture: Tensor) -> Image.Image:
 def main(arguments: Sequence[str] | None = None) -> int:
     """`python -m kdlib.deploy.demo_assets`: the exit status."""
     parser = argparse.ArgumentParser(prog="python -m kdlib.deploy.demo_assets", description="Make the models of the book's live demo.")
-    parser.add_argument("--teacher", default="quick/teacher", help="a run folder or a run's name (default: %(default)s)")
-    parser.add_argument("--student", default="quick/alpha48-kd", help="likewise (default: %(default)s)")
+    parser.add_argument("--teacher", default="mini/teacher", help="a run folder or a run's name (default: %(default)s)")
+    parser.add_argument("--student", default="mini/alpha48-kd", help="likewise (default: %(default)s)")
     for role in (TEACHER, STUDENT):
         parser.add_argument(f"--{role}-precision", choices=PRECISIONS, default="fp16", help="how its numbers are stored (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=FOLDER, help="folder to fill (default: book/_static/models)")

@@ -14,7 +14,7 @@ PRECISIONS, FORMS = ("fp32", "fp16", "int8"), ("plain", "reordered", "transposed
 def add_command(commands: Any) -> None:
     """The command among the others of ``python -m kdlib``."""
     export = commands.add_parser("export", help="write a model's networks as ONNX files and ExportedPrograms, compare them with PyTorch's")
-    export.add_argument("model", help="a run folder, a run's name such as quick/teacher, or a released *_nets_ema.ckpt")
+    export.add_argument("model", help="a run folder, a run's name such as mini/teacher, or a released *_nets_ema.ckpt")
     export.add_argument("--out", type=Path, help="folder (default: export/ in the reader's own run of that name)")
     export.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=list(PRECISIONS), help="float32 is always made (default: all)")
     export.add_argument("--form", choices=FORMS, default="plain", help="order of the generator's operations: others than plain compute the same in less time")

@@ -1,4 +1,4 @@
-"""Which models there are, and what they are called: "preset/run", such as quick/teacher. No PyTorch."""
+"""Which models there are, and what they are called: "preset/run", such as mini/teacher. No PyTorch."""
 
 from pathlib import Path
 

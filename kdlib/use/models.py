@@ -60,7 +60,7 @@ def load_model(path: str | Path, landmarks: str | Path | None = None, device: to
     if named := re.fullmatch(r"([\w.-]+)/([\w.-]+)", text):
         return _from_run(find_run(*named.groups()), landmarks, device)
     what = "a folder without a settings.json" if place.exists() else "no such file or folder"
-    raise InputError(f"{text}: {what}; give a run folder, a run's name such as quick/teacher, or a released *_nets_ema.ckpt")
+    raise InputError(f"{text}: {what}; give a run folder, a run's name such as mini/teacher, or a released *_nets_ema.ckpt")
 
 
 def common_domains(models: list[Model]) -> tuple[str, ...] | None:

@@ -1,6 +1,6 @@
 """What one calls to use a model: load it by name, give it pictures, get pictures.
 
-    translator = kdlib.load("quick/teacher")
+    translator = kdlib.load("mini/teacher")
     translator.translate("photo.png", "dog", seed=7)               # -> PIL picture, in the style of a latent
     translator.translate("photo.png", "dog", reference="ref.png")  # in the style of another picture
     translator.interpolate("photo.png", "dog", seed=[1, 2, 3])     # -> list of PIL pictures
@@ -45,7 +45,7 @@ def load(
 ) -> "Translator":
     """A model ready to translate: of a run folder, of a run's name, or of a released `*_nets_ema.ckpt`.
 
-    Names are those of `kdlib.use.model_names`, such as quick/teacher.
+    Names are those of `kdlib.use.model_names`, such as mini/teacher.
     ``device``: auto, cpu, cuda, ... ``landmarks``: wing.ckpt, for a model with a high-pass skip that does not come with it.
     ``domains``: names in the order of training, alphabetical as a rule, for a released checkpoint, which holds none; without
     them its domains are called "0", "1", ...
@@ -75,7 +75,7 @@ class Translator:
 
     @property
     def name(self) -> str:
-        """How the model is called: "quick/teacher", or the name of a released file."""
+        """How the model is called: "mini/teacher", or the name of a released file."""
         return self.model.name
 
     @property

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from kdlib.use.translate import Translator
 
 PICTURE_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".bmp": "BMP"}
-DEFAULT_MODEL = "quick/teacher"
+DEFAULT_MODEL = "mini/teacher"
 TOGETHER = 64  # pictures of a folder that are in memory at a time
 
 
