@@ -1,4 +1,4 @@
-"""Command line: ``python -m kdlib study | train | import-released | results | keep | discriminator | grids | translate | interpolate | align | export``.
+"""Command line: ``python -m kdlib study | train | import-released | results | keep | discriminator | course | grids | translate | interpolate | align | export``.
 
 Each command's options stand beside its body; those that use a model are in `kdlib.use.translate_cli`, the export's in
 `kdlib.deploy.export_cli`. Bodies import what they need when they run, so that the help and a mistyped option do not wait for PyTorch.
@@ -22,7 +22,7 @@ def parser() -> argparse.ArgumentParser:
     """Commands and their options; a command's ``body`` takes the options and returns the exit status."""
     top = argparse.ArgumentParser(prog="python -m kdlib", description="StarGAN-v2 compression by knowledge distillation: the study.")
     commands = top.add_subparsers(dest="command", required=True)
-    own = (_add_study, _add_train, _add_import_released, _add_results, _add_keep, _add_discriminator, _add_grids)
+    own = (_add_study, _add_train, _add_import_released, _add_results, _add_keep, _add_discriminator, _add_course, _add_grids)
     for add in (*own, translate_cli.add_commands, export_cli.add_command):
         add(commands)
     return top
@@ -148,7 +148,7 @@ def _results(options: argparse.Namespace) -> int:
 
 def _add_keep(commands: Commands) -> None:
     keep = commands.add_parser("keep", help="copy a finished run's results to runs/reference, the runs that are kept in git")
-    keep.add_argument("run", type=Path, help="a run folder, e.g. runs/quick/teacher")
+    keep.add_argument("run", type=Path, help="a run folder, e.g. runs/mini/teacher")
     keep.add_argument("--weights", action="store_true", help="its weights and executed notebooks too, for others to start from")
     keep.set_defaults(body=_keep)
 
@@ -176,9 +176,27 @@ def _discriminator(options: argparse.Namespace) -> int:
     return 0
 
 
+def _add_course(commands: Commands) -> None:
+    course = commands.add_parser("course", help="score the weights that a finished run kept on its way: has it stopped improving?")
+    course.add_argument("--preset", default="quick", help="the run's, a shipped preset or a .toml file (default: %(default)s)")
+    course.add_argument("--run", default="teacher", help="its name (default: %(default)s)")
+    course.add_argument("--outputs", type=int, default=3, help="outputs a source, fewer than an evaluation's to save time (default: %(default)s)")
+    course.set_defaults(body=_course)
+
+
+def _course(options: argparse.Namespace) -> int:
+    from kdlib.config import load_preset
+    from kdlib.session import score_course
+
+    if options.outputs < 2:
+        raise InputError(f"--outputs {options.outputs}: diversity is a distance between two outputs of a source; give 2 or more")
+    score_course(load_preset(options.preset), options.run, options.outputs)
+    return 0
+
+
 def _add_grids(commands: Commands) -> None:
     grids = commands.add_parser("grids", help="write reference- and latent-guided grids of models side by side, as in the thesis's Figs 5.3 to 5.10")
-    grids.add_argument("--teacher", default="quick/teacher", help="a run folder, a run's name or a released *_nets_ema.ckpt (default: %(default)s)")
+    grids.add_argument("--teacher", default="mini/teacher", help="a run folder, a run's name or a released *_nets_ema.ckpt (default: %(default)s)")
     grids.add_argument("--student", action="append", default=[], help="another model beside it, named likewise; may be given several times")
     grids.add_argument("--sources", help="folder of pictures, or of a folder a domain (default: val pictures of the teacher's preset)")
     grids.add_argument("--references", help="folder of a folder of pictures a domain (default: the pictures that follow the sources)")

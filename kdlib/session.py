@@ -21,7 +21,8 @@ from kdlib.scoring.evaluation import evaluate
 from kdlib.scoring.factor_network import load_factor_network
 from kdlib.scoring.features import load_feature_network
 from kdlib.scoring.judges import Judges
-from kdlib.scoring.selection import choose, evaluated_weights
+from kdlib.scoring.course import COURSE, course
+from kdlib.scoring.selection import Judge, choose, evaluated_weights
 from kdlib.settings import DataSettings, Preset
 from kdlib.trainer import train
 from kdlib.validation import DataReport, inspect_dataset, list_pictures
@@ -219,14 +220,25 @@ def evaluate_run(preset: Preset, name: str, progress: bool = True) -> dict[str, 
     for that.
     """
     run = find_run(preset.name, name)
+    judge = _judge_of(preset, run, progress)
+    selection = choose(preset, run, judge) if run.settings().role == STUDENT else None  # a teacher teaches with its last weights
+    return judge(preset, run.candidate(selection["chosen"]) if selection else run.weights, "metrics.json", selection)
+
+
+def score_course(preset: Preset, name: str, outputs_per_source: int, progress: bool = True) -> dict[str, Any]:
+    """Scores of the weights that the preset's finished run ``name`` kept on its way, in its course.json; see `kdlib.scoring.course`."""
+    run = find_run(preset.name, name)
+    found = course(preset, run, _judge_of(preset, run, progress), outputs_per_source)
+    run.write_json(COURSE, found)
+    return found
+
+
+def _judge_of(preset: Preset, run: Run, progress: bool) -> Judge:
+    """`_judge` of a run by the preset's pictures, networks and device."""
     dataset = open_data(preset, progress)
     check_fits(run, dataset)
     device = prepare(preset.machine)
-    judges = judges_of(preset, device)
-
-    judge = functools.partial(_judge, run, dataset, judges, device, progress)
-    selection = choose(preset, run, judge) if run.settings().role == STUDENT else None  # a teacher teaches with its last weights
-    return judge(preset, run.candidate(selection["chosen"]) if selection else run.weights, "metrics.json", selection)
+    return functools.partial(_judge, run, dataset, judges_of(preset, device), device, progress)
 
 
 def _judge(

@@ -66,6 +66,9 @@ def write_run(
     }  # fmt: skip
     for name, content in files.items():
         (path / name).write_text(json.dumps(content))
+    if role == TEACHER:
+        moments = [{"step": step, **{guide: made_scores(140, True, step, guide) for guide in GUIDES}} for step in (STEP // 2, STEP)]
+        (path / "course.json").write_text(json.dumps({"protocol": metrics["protocol"], "moments": moments}))
     (path / "log.jsonl").write_text("".join(json.dumps(_logged(step, distilled, seed)) + "\n" for step in range(20, STEP + 1, 20)))
     if pictures:
         _write_samples(path, alpha + 3 * distilled, settings.preset.data.image_size)

@@ -10,10 +10,12 @@ from IPython.display import Markdown
 from safetensors.torch import load_file
 
 from kdlib import results, session
+from kdlib.__main__ import main
 from kdlib.checkpoints import load_checkpoint
 from kdlib.config import load_preset
 from kdlib.errors import InputError
 from kdlib.runs import Run, find_run
+from kdlib.scoring.course import course
 from kdlib.scoring.selection import choose, evaluated_weights
 from kdlib.trainer import checkpoints_of
 from kdlib.views import run_views
@@ -198,6 +200,32 @@ def test_a_teacher_is_scored_at_its_end_from_where_students_learn(preset):
     metrics = session.evaluate_run(preset, "teacher", progress=False)
     assert len(run.candidates()) == 3 and "selection" not in metrics
     assert metrics["key"]["weights"] == session.load_teacher(preset, session.open_data(preset))[1]
+
+
+def test_a_course_has_the_scores_of_every_candidate(preset, capsys):
+    """Against a score of each on its own; what is scored is not scored again, and the run's own scores stay as they are."""
+    run = find_run("tiny", "alpha4")
+    file = str(preset_file(preset))
+    assert main(["course", "--preset", file, "--run", "alpha4", "--outputs", "3"]) == 0
+    assert capsys.readouterr().out.count("scored") == 3
+    three = load_preset(file, evaluation_seeds=1, outputs_per_source=3)
+    dataset, judges = session.open_data(three), session.judges_of(three)
+    found = run.json("course.json")
+    assert [moment["step"] for moment in found["moments"]] == [2, 4, 5] and found["protocol"]["outputs_per_source"] == 3
+    for moment in found["moments"]:
+        scores = session.score(three, run.load_networks(weights=run.candidate(moment["step"])), dataset, judges, progress=False)
+        for guide in ("latent", "reference"):
+            assert moment[guide] == pytest.approx(scores[guide]["mean"], rel=1e-12, nan_ok=True)
+    before = {path: path.stat().st_mtime_ns for path in (run.path / "candidates").glob("*.json")}
+    assert session.score_course(preset, "alpha4", 3, progress=False) == found and len(before) == 3
+    assert before == {path: path.stat().st_mtime_ns for path in before} and not (run.path / "metrics.json").exists()
+
+
+def test_what_has_no_course_says_why(preset, tmp_path, capsys):
+    with pytest.raises(InputError, match="kept no weights on the way; train with candidate_every"):
+        course(preset, fake_run(tmp_path / "run", []), fake_scores({})[0], 3)
+    assert main(["course", "--preset", str(preset_file(preset)), "--run", "alpha4", "--outputs", "1"]) == 2
+    assert "--outputs 1: diversity is a distance between two" in capsys.readouterr().err
 
 
 def preset_file(preset):

@@ -76,6 +76,15 @@ def test_the_table_of_quality_says_mean_deviation_and_seeds(made):
     assert "real pictures | 16.30 | 16.30 |" in fragments["study_quality"]
 
 
+def test_the_course_of_the_teacher_s_scores_is_its_file_s(made):
+    text = made[2]["study_course"]
+    assert "at 2 moments, 150 sources in 10 styles" in text
+    (figure,) = figures_in(text)
+    first, moments = figure["data"][0], (STEP // 2, STEP)
+    assert first["x"] == list(moments) and first["y"] == [made_frechet(140, True, step, "latent") for step in moments]
+    assert any(shape["y0"] == 16.3 for shape in figure["layout"]["shapes"])  # real pictures
+
+
 def test_costs_are_counted_and_stand_beside_the_thesis_ratios(made):
     study, _, fragments = made
     preset = study.preset
@@ -101,7 +110,7 @@ def test_measured_latency_is_a_column_where_the_networks_are_the_preset_s(tmp_pa
     (tmp_path / "deployment" / "latency_64.json").write_text(json.dumps({"models": models, "rows": rows}))
     found = study_tables.latencies(preset, tmp_path)
     assert found == {TEACHER: {"ONNX Runtime": 0.0421}, "24": {"ONNX Runtime": 0.0042}}
-    assert study_tables.latencies(load_preset("quick"), tmp_path) == {}
+    assert study_tables.latencies(load_preset("smoke"), tmp_path) == {}
     table = plain(study_tables.cost_table(preset, found))
     assert "| ONNX Runtime, a picture |" in table and "| 42.1 ms |" in table and "| 4.2 ms |" in table and table.count("| – |") == 3
 
@@ -212,7 +221,7 @@ def test_many_runs_share_lines_in_tables(made):
     assert study_tables.side_by_side(few) == as_markdown(few)
     main = study.results.student(study.preset.study.main, True)
     assert study_tables.side_by_side(main.rows[:2]).splitlines()[2].startswith(f"| {main.label} | 2 |")  # two, and still one line
-    both = study_tables.by_preset([*study.rows, *few])
+    both = study_tables.by_preset({"mini": study.rows, few[0]["preset"]: few})
     assert both.startswith(f"Preset `{REFERENCE}`:") and "Preset `few`:" in both and "kernel" not in both
 
 

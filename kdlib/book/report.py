@@ -180,9 +180,9 @@ def _twin_scores(pair: tuple[dict[str, Any], dict[str, Any]], headline: Headline
 
 
 def model_card() -> str:
-    """Scores of the shipped weights: teachers kept in git, and the factor network's report."""
+    """Scores of the shipped weights: teachers and students kept in git with theirs, and the factor network's report."""
     shipped = [run for run in list_runs(reference_folder()) if run.weights.is_file()]
-    rows = [r for r in evaluated_rows(shipped) if r["role"] != STUDENT]
+    rows = evaluated_rows(shipped)
     report = json.loads(REPORT.read_text(encoding="utf-8"))
     heads = ["factor network", *(f"{size} px" for size in report["accuracy"])]
     lines = [["species accuracy", *(f"{a['species_accuracy']:.4f}" for a in report["accuracy"].values())]]

@@ -17,8 +17,9 @@ from kdlib.book.seeds import ONE_SEED, StudyResults, seeds_text
 from kdlib.config import load_preset
 from kdlib.headlines import Headline, headlines
 from kdlib.paths import reference_folder
-from kdlib.results import GUIDES, kept_rows, markdown_table, start_rows
+from kdlib.results import GUIDES, kept_rows, markdown_table, rows_of_study
 from kdlib.runs import TEACHER, Run
+from kdlib.scoring.course import course_of
 from kdlib.settings import Preset
 from kdlib.study import students
 from kdlib.views import study_figures
@@ -49,7 +50,7 @@ class Study:
 def load_study(name: str = REFERENCE) -> Study:
     """The study of a shipped preset, as far as it is kept."""
     preset = load_preset(name)
-    rows = [*start_rows(preset, kept_rows), *kept_rows(name)]
+    rows = rows_of_study(preset, kept_rows)
     return Study(preset, rows, StudyResults.of(rows, preset.study.main, preset.study.variants))
 
 
@@ -58,6 +59,7 @@ def fragments(study: Study) -> dict[str, str]:
     parts = {
         "setup": setup(study),
         "summary": summary(study),
+        "course": course(study),
         "quality": study_tables.quality_table(study.results) if study.results else not_yet(study),
         "factors": factors(study),
         "tradeoff": tradeoff(study),
@@ -125,6 +127,24 @@ def setup(study: Study) -> str:
         names = ", ".join(f"`{name}`" for name in missing)
         kept = f"Of its {len(planned)} runs, {len(planned) - len(missing)} are kept so far. **Not there yet:** {names}."
     return joined(markdown_table([f"preset `{p.name}`", "teacher", "students"], lines), kept)
+
+
+def course(study: Study) -> str:
+    """How the teacher's scores went while it trained."""
+    teacher = study.results.teacher if study.results else None
+    found = course_of(Run(reference_folder() / study.preset.name / TEACHER)) if teacher else None
+    if not found:
+        return f"*Not scored yet:* `python -m kdlib course --preset {study.preset.name}`.\n"
+    row = teacher.rows[0]
+    shown_scores = [h for h in main_scores(study.results) if not h.key.startswith("diversity")]
+    real = {h.key: row[f"real_{h.key}"] for h in shown_scores if f"real_{h.key}" in row}
+    figure = study_figures.course_figure("The teacher's scores on its way", found, shown_scores, real)
+    outputs, sources = found["protocol"]["outputs_per_source"], sum(found["protocol"]["source_counts"].values())
+    about = (
+        f"The moving average of the weights at {len(found['moments'])} moments, {sources} sources in {outputs} styles a pair of species each. "
+        "With fewer styles than the tables' ten, distances are a little larger here. Dotted: real pictures that the teacher never saw."
+    )
+    return joined(shown(figure), about)
 
 
 def summary(study: Study) -> str:

@@ -176,6 +176,26 @@ def curves_figure(alone: Sequence[Run], distilled: Sequence[Run]) -> go.Figure:
 # ---- parts of figures ----
 
 
+def course_figure(name: str, course: dict[str, Any], shown: Sequence[Headline], real: dict[str, float]) -> go.Figure:
+    """Scores of a run's moving average over its iterations, a panel each; dotted where real pictures stand, as ``real`` has it by score."""
+    figure, columns = _panels([f"{h.heading.split(' (')[0]}, {'lower' if h.lower_is_better else 'higher'} is better" for h in shown])
+    for i, headline in enumerate(shown):
+        at = {"row": i // columns + 1, "col": i % columns + 1}
+        for j, guide in enumerate(GUIDES):
+            points = [(moment["step"], moment[guide][headline.key]) for moment in course["moments"] if headline.key in moment[guide]]
+            figure.add_scatter(
+                x=[step for step, _ in points], y=[value for _, value in points], mode="lines+markers", name=f"{guide}-guided",
+                legendgroup=guide, showlegend=i == 0, line={"color": PALETTE[j], "dash": DASHES[j]},
+                marker={"color": PALETTE[j], "symbol": SYMBOLS[j], "size": 6},
+                hovertemplate=f"%{{x:,}} iterations, {guide}: %{{y:.{headline.digits}f}}<extra></extra>", **at,
+            )  # fmt: skip
+        if headline.key in real:
+            figure.add_hline(y=real[headline.key], line_dash="dot", line_color=NEUTRAL, **at)
+    figure.update_xaxes(title_text="iterations", row=-(-len(shown) // columns))
+    _arrange(figure, name, len(shown), 190)
+    return figure
+
+
 def _panels(titles: Sequence[str], columns: int = 2) -> tuple[go.Figure, int]:
     lines = -(-len(titles) // columns)
     spaces = {"vertical_spacing": 0.32 / max(lines, 1), "horizontal_spacing": 0.1}
