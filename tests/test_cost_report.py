@@ -39,7 +39,7 @@ RESULTS = {
     },
     "lazy_r1": {
         name: {
-            "alpha": 24, "iterations": 300, "seeds": [1, 2], "environment": ENVIRONMENT,
+            "alpha": 24, "image_size": 32, "iterations": 300, "seeds": [1, 2], "environment": ENVIRONMENT,
             "scores": {"latent_frechet": {"mean": 80.5, "deviation": deviation}},
         }
         for name, deviation in (("every 1", 1.25), ("every 16", None))

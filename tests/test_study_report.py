@@ -85,6 +85,16 @@ def test_the_course_of_the_teacher_s_scores_is_its_file_s(made):
     assert any(shape["y0"] == 16.3 for shape in figure["layout"]["shapes"])  # real pictures
 
 
+def test_a_smaller_distance_with_less_content_is_pointed_out():
+    """By hand: the distance is smallest at 10, where less is kept than at the end; at 20 more is."""
+    distance = headlines([{"feature_networks": {"f": {"frechet": "d", "kernel": "k", "diversity": "v"}}}])[0]
+    moment = lambda step, d, kept: {"step": step, "latent": {"d": d, "content_correlation": kept, "content_correlation_size": kept / 2}}  # noqa: E731
+    text = study_report._misled([moment(10, 41.13, 0.8), moment(30, 50.02, 0.9)], distance)
+    assert "41.1 at iteration 10, content kept 0.80 (the size of the head 0.40); 50.0 at iteration 30, content kept 0.90" in text
+    assert study_report._misled([moment(20, 41.13, 0.95), moment(30, 50.02, 0.9)], distance) == ""
+    assert study_report._misled([moment(20, 61.13, 0.8), moment(30, 50.02, 0.9)], distance) == ""
+
+
 def test_costs_are_counted_and_stand_beside_the_thesis_ratios(made):
     study, _, fragments = made
     preset = study.preset

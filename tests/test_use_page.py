@@ -52,9 +52,9 @@ def test_transcripts_are_what_is_printed(here, monkeypatch, capsys):
 def test_the_python_runs_and_gives_what_it_says(here):
     folder, names = here
     assert sorted(path.name for path in Path(folder).glob("*.png")) == ["dog.png", "fox.png", "photo.png"]
-    assert names["one"].size == names["like"].size == (32, 32) and names["styles"][3].size == (128, 128)
+    assert names["one"].size == names["like"].size == (64, 64) and names["styles"][3].size == (128, 128)
     assert [len(names[name]) for name in ("many", "styles", "species", "frames")] == [2, 4, 3, 18]
-    assert names["x"].shape == names["outputs"].shape == (2, 3, 32, 32) and names["s"].shape == (2, 64)
+    assert names["x"].shape == names["outputs"].shape == (2, 3, 64, 64) and names["s"].shape == (2, 64)
     assert (folder / "styles.gif").is_file()
 
 

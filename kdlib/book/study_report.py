@@ -144,7 +144,20 @@ def course(study: Study) -> str:
         f"The moving average of the weights at {len(found['moments'])} moments, {sources} sources in {outputs} styles a pair of species each. "
         "With fewer styles than the tables' ten, distances are a little larger here. Dotted: real pictures that the teacher never saw."
     )
-    return joined(shown(figure), about)
+    return joined(shown(figure), about, _misled(found["moments"], shown_scores[0]))
+
+
+def _misled(moments: list[dict[str, Any]], distance: Headline) -> str:
+    """Where the smallest latent-guided distance on the way was that of a moment which kept less of the source; empty where it was not."""
+    best, last = min(moments, key=lambda moment: moment["latent"][distance.key]), moments[-1]
+    content = [moment["latent"].get("content_correlation") for moment in (best, last)]
+    if best is last or None in content or content[0] >= content[1]:
+        return ""
+    told = [f"{moment['latent'][distance.key]:.1f} at iteration {moment['step']:,}, content kept {kept:.2f}" for moment, kept in zip((best, last), content)]
+    sizes = [moment["latent"].get("content_correlation_size") for moment in (best, last)]
+    if None not in sizes:
+        told = [f"{text} (the size of the head {size:.2f})" for text, size in zip(told, sizes)]
+    return f"The smallest latent-guided distance on the way is not the best model's: {told[0]}; {told[1]}. {{doc}}`what_distances_miss` asks why."
 
 
 def summary(study: Study) -> str:
