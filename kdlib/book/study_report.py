@@ -60,6 +60,7 @@ def fragments(study: Study) -> dict[str, str]:
         "setup": setup(study),
         "summary": summary(study),
         "course": course(study),
+        "misled": misled(study),
         "quality": study_tables.quality_table(study.results) if study.results else not_yet(study),
         "factors": factors(study),
         "tradeoff": tradeoff(study),
@@ -129,13 +130,16 @@ def setup(study: Study) -> str:
     return joined(markdown_table([f"preset `{p.name}`", "teacher", "students"], lines), kept)
 
 
+def _teacher_s_course(study: Study) -> dict[str, Any] | None:
+    return course_of(Run(reference_folder() / study.preset.name / TEACHER)) if study.results.teacher else None
+
+
 def course(study: Study) -> str:
     """How the teacher's scores went while it trained."""
-    teacher = study.results.teacher if study.results else None
-    found = course_of(Run(reference_folder() / study.preset.name / TEACHER)) if teacher else None
+    found = _teacher_s_course(study)
     if not found:
         return f"*Not scored yet:* `python -m kdlib course --preset {study.preset.name}`.\n"
-    row = teacher.rows[0]
+    row = study.results.teacher.rows[0]
     shown_scores = [h for h in main_scores(study.results) if not h.key.startswith("diversity")]
     real = {h.key: row[f"real_{h.key}"] for h in shown_scores if f"real_{h.key}" in row}
     figure = study_figures.course_figure("The teacher's scores on its way", found, shown_scores, real)
@@ -144,20 +148,25 @@ def course(study: Study) -> str:
         f"The moving average of the weights at {len(found['moments'])} moments, {sources} sources in {outputs} styles a pair of species each. "
         "With fewer styles than the tables' ten, distances are a little larger here. Dotted: real pictures that the teacher never saw."
     )
-    return joined(shown(figure), about, _misled(found["moments"], shown_scores[0]))
+    return joined(shown(figure), about)
+
+
+def misled(study: Study) -> str:
+    """Where the teacher's smallest latent-guided distance on the way was that of a moment which kept less of the source."""
+    found = _teacher_s_course(study)
+    return _misled(found["moments"], main_scores(study.results)[0]) if found else course(study)
 
 
 def _misled(moments: list[dict[str, Any]], distance: Headline) -> str:
-    """Where the smallest latent-guided distance on the way was that of a moment which kept less of the source; empty where it was not."""
     best, last = min(moments, key=lambda moment: moment["latent"][distance.key]), moments[-1]
     content = [moment["latent"].get("content_correlation") for moment in (best, last)]
     if best is last or None in content or content[0] >= content[1]:
-        return ""
+        return "In the scores that are kept now, the smallest distance is not one of a moment that kept less of the source."
     told = [f"{moment['latent'][distance.key]:.1f} at iteration {moment['step']:,}, content kept {kept:.2f}" for moment, kept in zip((best, last), content)]
     sizes = [moment["latent"].get("content_correlation_size") for moment in (best, last)]
     if None not in sizes:
         told = [f"{text} (the size of the head {size:.2f})" for text, size in zip(told, sizes)]
-    return f"The smallest latent-guided distance on the way is not the best model's: {told[0]}; {told[1]}. {{doc}}`what_distances_miss` asks why."
+    return f"Latent-guided, the smallest Fréchet distance on the way was {told[0]}. At the end it was {told[1]}."
 
 
 def summary(study: Study) -> str:
