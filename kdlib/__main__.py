@@ -178,7 +178,7 @@ def _discriminator(options: argparse.Namespace) -> int:
 
 def _add_course(commands: Commands) -> None:
     course = commands.add_parser("course", help="score the weights that a finished run kept on its way: has it stopped improving?")
-    course.add_argument("--preset", default="quick", help="the run's, a shipped preset or a .toml file (default: %(default)s)")
+    course.add_argument("--preset", default="mini", help="the run's, a shipped preset or a .toml file (default: %(default)s)")
     course.add_argument("--run", default="teacher", help="its name (default: %(default)s)")
     course.add_argument("--outputs", type=int, default=3, help="outputs a source, fewer than an evaluation's to save time (default: %(default)s)")
     course.set_defaults(body=_course)

@@ -207,9 +207,14 @@ def score(
     )
 
 
+def _named(preset: Preset, name: str) -> Run:
+    """The preset's finished run of that name; ``teacher`` is the one that its students learn from, wherever it lies."""
+    return teacher_run(preset) if name == TEACHER else find_run(preset.name, name)
+
+
 def evaluated_networks(preset: Preset, name: str) -> Networks:
     """G, E and F, on the CPU, that the scores of the preset's run ``name`` are about."""
-    run = find_run(preset.name, name)
+    run = _named(preset, name)
     return run.load_networks(landmarks=_named_landmarks(preset), weights=evaluated_weights(run))
 
 
@@ -219,7 +224,7 @@ def evaluate_run(preset: Preset, name: str, progress: bool = True) -> dict[str, 
     What is scored is the end of the run, or, of a student, the candidate that `kdlib.scoring.selection` chooses where the preset asks
     for that.
     """
-    run = find_run(preset.name, name)
+    run = _named(preset, name)
     judge = _judge_of(preset, run, progress)
     selection = choose(preset, run, judge) if run.settings().role == STUDENT else None  # a teacher teaches with its last weights
     return judge(preset, run.candidate(selection["chosen"]) if selection else run.weights, "metrics.json", selection)
@@ -227,7 +232,7 @@ def evaluate_run(preset: Preset, name: str, progress: bool = True) -> dict[str, 
 
 def score_course(preset: Preset, name: str, outputs_per_source: int, progress: bool = True) -> dict[str, Any]:
     """Scores of the weights that the preset's finished run ``name`` kept on its way, in its course.json; see `kdlib.scoring.course`."""
-    run = find_run(preset.name, name)
+    run = _named(preset, name)
     found = course(preset, run, _judge_of(preset, run, progress), outputs_per_source)
     run.write_json(COURSE, found)
     return found

@@ -153,7 +153,7 @@ views.landmark_view()
 
 # %% [markdown]
 # ## The networks of this preset
-# Those that the other notebooks train. D and Dˢ, the discriminators of pictures and of styles, exist in training only.
+# Those that the other notebooks train or learn from. D and Dˢ, the discriminators of pictures and of styles, exist in training only.
 
 # %%
 architectures = views.preset_architectures(settings)

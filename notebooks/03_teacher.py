@@ -15,7 +15,8 @@
 #
 # StarGAN-v2 trained with its own objective: adversarial, style reconstruction, style diversity and cycle losses
 # ({doc}`/book/stargan_v2`). Everything a student later learns comes from this model. A finished run is not redone, an
-# interrupted one goes on from its last checkpoint: run the same command again.
+# interrupted one goes on from its last checkpoint: run the same command again. Where the preset names a teacher, as `quick` does, that one
+# is shown and nothing is trained, unless `run` names a folder.
 
 # %% tags=["parameters"]
 preset = "quick"  # a name in kdlib/presets, or a .toml file

@@ -14,7 +14,7 @@
 # # Comparison
 #
 # Teacher and students side by side: what compression costs, and what distillation gives back. Every number below is read
-# from the run folders of this preset.
+# from run folders: this preset's, and its teacher's.
 
 # %% tags=["parameters"]
 preset = "quick"  # a name in kdlib/presets, or a .toml file

@@ -18,7 +18,7 @@
 # the 8-bit ones to differ visibly in numbers and hardly in scores, and times to differ by more than counts of operations say.
 
 # %% tags=["parameters"]
-preset = "quick"  # a name in kdlib/presets, or a .toml file
+preset = "mini"  # a name in kdlib/presets, or a .toml file
 run = "teacher"  # a finished run of that preset: teacher, alpha24, alpha24-kd, ...
 data_root = None  # folder data sets: where the pictures lie
 skip_bad = None  # True: leave unreadable pictures out

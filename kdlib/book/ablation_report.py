@@ -52,12 +52,16 @@ def setup(study: Study) -> str:
     return joined(about, markdown_table(["what is changed", "Eqs.", "variant", "kept"], lines) if lines else "This preset has no variants.")
 
 
+def no_variant(study: Study) -> str:
+    return f"*No variant of preset `{study.preset.name}` is kept here yet:* `python -m kdlib study --preset {study.preset.name}` trains them.\n"
+
+
 def table(study: Study) -> str:
     """Every score of the full recipe, and how every variant changes it; bold where that is decided."""
     results = study.results
     full = results.student(results.main, True)
     if full is None or not results.variants:
-        return not_yet(study)
+        return no_variant(study)
     groups = [full, *(results.student(results.main, True, name) for name in results.variants)]
     heads = [f"α = {results.main}, distilled", "full recipe", *map(plain, results.variants)]
     lines = [["seeds", *(seeds_text(len(group.rows)) for group in groups)]]
@@ -82,7 +86,7 @@ def changed(results: StudyResults, variant: str, measure: Measure) -> str:
 def figure(study: Study) -> str:
     results = study.results
     if results.student(results.main, True) is None or not results.variants:
-        return not_yet(study)
+        return no_variant(study)
     return shown(ablation_figure(results, main_scores(results)))
 
 
@@ -100,4 +104,4 @@ def summary(study: Study) -> str:
         names = [described(name).change + marked(f) for name, f in found.items() if f is not None and f.verdict == verdict]
         if names:
             sentences.append(f"**{text}:** {'; '.join(names)}.")
-    return "\n\n".join(sentences) if sentences else not_yet(study)
+    return "\n\n".join(sentences) if sentences else no_variant(study)

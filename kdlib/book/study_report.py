@@ -126,7 +126,7 @@ def setup(study: Study) -> str:
         kept = not_yet(study)
     else:
         names = ", ".join(f"`{name}`" for name in missing)
-        kept = f"Of its {len(planned)} runs, {len(planned) - len(missing)} are kept so far. **Not there yet:** {names}."
+        kept = f"Of its {len(planned)} runs, {len(planned) - len(missing)} are kept. **Not in this repository:** {names}."
     return joined(markdown_table([f"preset `{p.name}`", "teacher", "students"], lines), kept)
 
 
