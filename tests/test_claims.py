@@ -126,9 +126,15 @@ def test_claims_of_ones_own_runs_beside_the_kept_ones(tmp_path, monkeypatch, res
     assert reproduction_sentence(mine, results).startswith(f"Of the {len(asked)} claims that both can be asked")
 
 
-def test_claims_that_quick_can_be_asked():
-    """The runs kept in git of the study that every reader makes answer the claims that need no other widths and no variants."""
+def test_claims_that_quick_can_be_asked(tmp_path, monkeypatch):
+    """The study that every reader makes, with another preset's teacher, answers the claims that need no other widths and no variants."""
+    monkeypatch.setattr(paths, "REPOSITORY", tmp_path)
+    write_run(paths.reference_folder(), "mini", 192, role=TEACHER, pictures=False)
+    for alpha in load_preset("quick").study.alphas:
+        for distilled in (False, True):
+            write_run(paths.reference_folder(), "quick", alpha, distilled, pictures=False)
     quick = StudyResults.of(kept_rows("quick"))
+    assert quick.teacher["preset"] == "mini" and len(quick.groups) == 5
     asked = {key for key, claim in CLAIMS.items() if claim.ask(quick) is not None}
     assert {"latent", "reference", "every_width", "content", "style", "thesis_distillation"} <= asked
     assert not asked & {"thesis_wider", *(f"ablation_{name}" for name in VARIANTS)}
