@@ -1,9 +1,10 @@
 """Feature distillation: the student's features, behind learned 1x1 convolutions, are drawn to the teacher's (no part of the thesis).
 
 GAN Compression (Li et al. 2020, section 3.1): the sum over layers t of || G_t(x) - f_t(G'_t(x)) ||_2, where f_t maps the student's
-channels to the teacher's and is trained together with the student. Here a layer's squared difference is divided by the square of the
-teacher's features there, and layers are averaged, so that all weigh alike and the term's weight means the same at any depth: 1 is the
-error of saying nothing. The adapters belong to training: they have a place in checkpoints, none in weights.
+channels to the teacher's and is trained together with the student. Here both networks' features are divided by their root mean
+square, and layers are averaged, so that all weigh alike and the term's weight means the same at any depth: 1 is the error of saying
+nothing, and about what training starts from, since adapters begin small. Without the student's own division its features, a tenth of
+the teacher's at the start, would have to grow first. The adapters belong to training: they have a place in checkpoints, none in weights.
 """
 
 from collections.abc import Sequence
@@ -51,12 +52,18 @@ class FeatureAdapters(nn.Module):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.adapters = initialise(nn.ModuleList(nn.Conv2d(mine[0], its[0], 1) for mine, its in pairs))
+        with torch.no_grad():
+            for adapter in self.adapters:
+                adapter.weight.mul_(0.1)
 
     def forward(self, student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Tensor:
-        """Relative squared difference [N] between the teacher's features and the student's adapted ones, mean over stages."""
-        errors = []
-        for adapt, mine, its in zip(self.adapters, student, teacher):
-            wanted = its.float()
-            squares = wanted.square().flatten(1).mean(1).clamp(min=1e-12)  # nothing is divided by if a teacher says nothing
-            errors.append((adapt(mine).float() - wanted).square().flatten(1).mean(1) / squares)
+        """Squared difference [N] between the teacher's features and the student's adapted ones, both of size 1, mean over stages."""
+        pairs = zip(self.adapters, student, teacher)
+        errors = [(adapt(_of_size_one(mine)).float() - _of_size_one(its).float()).square().flatten(1).mean(1) for adapt, mine, its in pairs]
         return torch.stack(errors).mean(0)
+
+
+def _of_size_one(features: Tensor) -> Tensor:
+    """Features [N C h w] of each picture divided by their root mean square, through which no gradient goes."""
+    squares = features.detach().float().square().flatten(1).mean(1).clamp(min=1e-12)  # features that say nothing stay 0
+    return features * squares.rsqrt().to(features.dtype).view(-1, 1, 1, 1)

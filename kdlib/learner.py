@@ -56,7 +56,7 @@ def make_learner(
     else:
         for _, network in teacher.modules():
             network.eval().requires_grad_(False)
-        take_style_space(nets, teacher, training.style_space)
+        take_style_space(nets, teacher, training.style_space, training.seed)
     for _, network in (*nets.modules(), *(teacher.modules() if teacher else ())):
         network.to(memory_format=torch.channels_last)  # a fifth to a third faster on CPUs: no reordering around small convolutions
     average = nets.averaged_copy()

@@ -19,17 +19,17 @@ from kdlib.networks import Discriminator
 
 
 class DiscriminatorMaps(nn.Module):
-    """What leaves each residual block of a discriminator: pictures [N 3 H W] -> [[N C h w], ...]. All domains share these."""
+    """What leaves the first convolution, at the pictures' own size, and each residual block of a discriminator: pictures [N 3 H W] ->
+    [[N C h w], ...]. All domains share these."""
 
     def __init__(self, discriminator: Discriminator):
         super().__init__()
         self.layers = discriminator.shared[:-3]  # behind them: activation, 4x4 convolution, activation
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        maps, h = [], self.layers[0](x)
+        maps = [self.layers[0](x)]
         for block in self.layers[1:]:
-            h = block(h)
-            maps.append(h)
+            maps.append(block(maps[-1]))
         return maps
 
 

@@ -70,12 +70,14 @@ class RunSettings:
     @property
     def decay_iterations(self) -> int:
         """The last ones, over which learning rates fall to 0; 0: none."""
-        return self.preset.training.teacher_decay_iterations if self.role == TEACHER else 0
+        training = self.preset.training
+        return training.teacher_decay_iterations if self.role == TEACHER else training.student_decay_iterations
 
     @property
     def diversity_iterations(self) -> int:
         """Over which lambda_ds decays to 0."""
-        own = self.preset.training.teacher_diversity_iterations if self.role == TEACHER else 0
+        training = self.preset.training
+        own = training.teacher_diversity_iterations if self.role == TEACHER else training.student_diversity_iterations
         return own or self.iterations
 
     def as_dict(self) -> dict[str, Any]:

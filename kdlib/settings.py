@@ -48,6 +48,8 @@ class TrainingSettings:
     student_iterations: int = 100_000
     teacher_diversity_iterations: int = 0  # over which a teacher's lambda_ds decays to 0; 0: the whole run, as in the thesis
     teacher_decay_iterations: int = 0  # a teacher's last ones, over which its learning rates fall to 0; 0: constant, as in the thesis
+    student_diversity_iterations: int = 0  # both the same of a student
+    student_decay_iterations: int = 0
     batch_size: int = 8
     seed: int = 777
     learning_rate: float = 1e-4  # G, E, D, D^s

@@ -54,8 +54,10 @@ def stargan_step(it: Iteration) -> None:
 
     No update of D changes G, E or F: the latent-guided pictures that D is shown are the ones that G learns from next.
     """
-    nets, b, w_adv = it.learner.nets, it.batch, it.learner.losses.lambda_adv
-    g = nets.generator
+    nets, b, w = it.learner.nets, it.batch, it.learner.losses
+    g, w_adv = nets.generator, w.lambda_adv
+    if max(w_adv, w.lambda_sty, w.lambda_ds, w.lambda_cyc) == 0:  # a student that learns from its teacher alone
+        return
 
     def latent_style(z: Tensor) -> Tensor:
         return nets.mapping_network(z, b.y_ref)

@@ -44,7 +44,8 @@ def test_the_page_has_every_fragment_and_every_method(repository):
     assert sorted(included) == sorted(gap_report.fragments(load_study(gap_report.PRESET)))
     assert set(gap_report.METHODS) == set(VARIANTS)
     settings = {name for values in VARIANTS.values() for name in values}
-    assert all(re.search(rf"`{name}[` ]", page) for name in settings)
+    told = page + "".join((BOOK / f"{name}.md").read_text(encoding="utf-8") for name in ("method", "experiments"))
+    assert all(re.search(rf"`{name}[` ]", told) for name in settings)
 
 
 def test_nothing_run_says_so_with_the_commands(tmp_path, monkeypatch):
@@ -61,7 +62,7 @@ def test_the_table_starts_at_the_teacher_and_the_reference_study_s_student(repos
     values = [made_frechet(MAIN, True, seed, "reference") for seed in (777, 778, 779)]
     assert lines[f"α = {MAIN}, distilled as in the thesis"][1].startswith(f"{sum(values) / 3:.2f} ± 1.00")
     assert lines["teacher"][1] == f"{made_scores(140, True, 777, 'reference')['frechet_factor_network']:.2f}"
-    assert lines["+ teacher's picture, L1"][1:] == ["–"] * (len(lines["teacher"]) - 4) + ["", "", "not yet"]
+    assert lines["+ teacher's picture, L1"][1:] == ["–"] * (len(lines["teacher"]) - 5) + ["", "", "", "not yet"]
     assert found["summary"] == "" and "*Not run yet:*" in found["missing"] and "mini" not in found["missing"]
 
 
@@ -77,7 +78,7 @@ def test_a_method_is_a_line_of_changes(repository):
         assert line[1] == "**+3.00**" and line[-2:] == ["2.00 ± 0.00", "2 seeds"]
         assert len(line) == len(lines_of(found["path"], guide)["teacher"])
     assert "**Further away:** teacher's picture, L1 (+3.0); teacher's features (+3.0)." in plain(found["summary"])
-    assert "*Not run yet*, `output_perceptual`," in found["missing"] and "`output_l1`" not in found["missing"]
+    assert "*Not run yet*, `same_codes`," in found["missing"] and "`output_l1`" not in found["missing"]
     assert json.loads(re.search(r'<script type="application/json">(\{"data".*?)</script>', found["figure"])[1])["data"]
 
 
@@ -88,9 +89,9 @@ def test_a_better_method_is_said_to_be(repository, monkeypatch):
     monkeypatch.setitem(made_up_study.EXTRA, "both_reals", 0.5)
     for variant in ("style_space_teacher", "both_reals"):
         write_run(repository, gap_report.PRESET, MAIN, True, 777, variant, pictures=False)
-    text = plain(gap_report.fragments(load_study(gap_report.PRESET))["summary"])  # of one seed each, against the mean of the start's three, 1 above
-    assert "**Closer to the teacher:** teacher's mapping network and codes (−10.0)." in text
-    assert "**Within what seeds do:** real pictures beside the teacher's, for $D$ (−0.5)." in text
+    text = plain(gap_report.fragments(load_study(gap_report.PRESET))["summary"])  # each against the start of its own seed
+    assert "**Closer to the teacher:** teacher's mapping network and codes (−9.0)." in text
+    assert "**Within what seeds do:** real pictures beside the teacher's, for $D$ (+0.5)." in text
 
 
 def test_its_runs_are_not_taken_for_the_ablation_s(tmp_path, monkeypatch):

@@ -62,9 +62,12 @@ def described(variant: str) -> Variant:
 
 
 def cost_of(results: StudyResults, variant: str, measure: Measure) -> Part | None:
-    """How much worse than the full recipe a variant of the distilled main width is; a ``margin`` > 0 is worse."""
+    """How much worse than the full recipe a variant of the distilled main width is; a ``margin`` > 0 is worse.
+
+    A variant may have iterations of its own, as one that is cheaper an iteration.
+    """
     full, changed = results.student(results.main, True), results.student(results.main, True, variant)
-    part = compare(results, full, changed, measure)
+    part = compare(results, full, changed, measure, equal_iterations=False)
     return None if part is None else dataclasses.replace(part, margin=-part.margin)
 
 

@@ -14,7 +14,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from kdlib.book.seeds import BLANK, ONE_SEED, Group, Quantity, StudyResults, paired, seeds_text, tidy
+from kdlib.book.seeds import BLANK, ONE_SEED, Group, Quantity, StudyResults, of_shared_seeds, paired, seeds_text, tidy
 from kdlib.results import GUIDES, score
 
 HOLDS, FAILS, UNDECIDED = "holds", "does not hold", "undecided"
@@ -143,23 +143,26 @@ def scatter(results: StudyResults, group: Group, of: Quantity) -> float | None:
     return next((spread.deviation for spread in spreads if spread.deviation is not None), None)
 
 
-def compare(results: StudyResults, a: Group | None, b: Group | None, measure: Measure, name: str = "") -> Part | None:
-    """Whether ``b`` is better than ``a``: by paired differences where they share several seeds, else by their means.
+def compare(
+    results: StudyResults, a: Group | None, b: Group | None, measure: Measure, name: str = "", equal_iterations: bool = True
+) -> Part | None:
+    """Whether ``b`` is better than ``a``: seed by seed over those that they share, where they share any, else by their means.
 
-    None where one of them is missing or has no such score, or two students had different numbers of iterations.
+    The deviation is that of the differences where there are several, else that of trainings of both. None where one of them is missing
+    or has no such score, or, with ``equal_iterations``, two students had different numbers of them.
     """
-    if a is None or b is None or (a.is_student and b.is_student and a["iterations"] != b["iterations"]):
+    if a is None or b is None or (equal_iterations and a.is_student and b.is_student and a["iterations"] != b["iterations"]):
         return None
-    before, after = a.spread(measure.of), b.spread(measure.of)
+    scatters = [scatter(results, group, measure.of) for group in (a, b)]
+    a, b = of_shared_seeds(a, b)
+    before, after, pairs = a.spread(measure.of), b.spread(measure.of), paired(a, b, measure.of)
     if before is None or after is None:
         return None
-    pairs = paired(a, b, measure.of)
+    difference, seeds = after.mean - before.mean, min(before.count, after.count)
     if pairs is not None and pairs.count > 1:
         difference, deviation, seeds = pairs.mean, pairs.deviation, pairs.count
     else:
-        scatters = [scatter(results, group, measure.of) for group in (a, b)]
         deviation = None if None in scatters else math.hypot(*scatters)
-        difference, seeds = after.mean - before.mean, min(before.count, after.count)
     digits = measure.digits
     text = f"{name or measure.name}: {before.mean:.{digits}f} → {after.mean:.{digits}f} ({_signed(difference, deviation, digits)})"
     return Part(-difference if measure.lower_is_better else difference, deviation, seeds, tidy(text))

@@ -17,14 +17,19 @@ from kdlib.results import GUIDES, markdown_table
 PRESET = "beyond"
 METHODS = {
     "output_l1": "teacher's picture, L1",
+    "same_codes": "codes that mean the same: L1 for $F$ and $E$",
     "output_perceptual": "teacher's picture, in features of its discriminator",
     "feature": "teacher's features",
+    "rate_decay": "learning rates that fall to 0",
+    "teacher_alone": "teacher's pictures, features and codes, and nothing else",
+    "teacher_alone_longer": "the same, three times as many iterations",
+    "combined": "picture, features, codes and falling rates together",
+    "style_match": "codes that $E$ reads as the teacher does",
     "style_space_teacher": "teacher's mapping network and codes",
     "style_space_init": "mapping network begun as the teacher's",
     "knowledge_filter": "better half of the teacher's pictures",
     "wide_discriminator": "discriminator as wide as the teacher's",
     "both_reals": "real pictures beside the teacher's, for $D$",
-    "combined": "picture, features and codes together",
 }
 
 
@@ -50,13 +55,13 @@ def path(study: Study, guide: str) -> str:
     """A line a method: its change of every headline score of one guide against the start, weights shipped, time of training."""
     results, scores = study.results, [h for h in main_scores(study.results) if _has(study, guide, h)]
     start = results.student(results.main, True)
-    heads = [f"{guide}-guided", *(h.heading for h in scores), "weights", "s an iteration", "seeds"]
+    heads = [f"{guide}-guided", *(h.heading for h in scores), "weights", "iterations", "s an iteration", "seeds"]
     lines = [_whole("teacher", results.teacher, guide, scores)] if results.teacher is not None else []
     lines.append(_whole(f"α = {results.main}, distilled as in the thesis", start, guide, scores))
     for variant in study.preset.study.variants:
         group = results.student(results.main, True, variant)
         if group is None:
-            lines.append([f"+ {named(variant)}", *[NONE] * len(scores), "", "", "not yet"])
+            lines.append([f"+ {named(variant)}", *[NONE] * len(scores), "", "", "", "not yet"])
         else:
             changes = [changed(results, variant, measure_of(h, guide)) for h in scores]
             lines.append([f"+ {named(variant)}", *changes, *_cost(group)])
@@ -75,7 +80,7 @@ def _whole(name: str, group: Group, guide: str, scores: list[Headline]) -> list[
 
 def _cost(group: Group) -> list[str]:
     seconds = group.spread(lambda row: row["seconds_per_iteration"])
-    return [f"{group['parameters']:,}", NONE if seconds is None else seconds.text(2), seeds_text(len(group.rows))]
+    return [f"{group['parameters']:,}", f"{group['iterations']:,}", NONE if seconds is None else seconds.text(2), seeds_text(len(group.rows))]
 
 
 def summary(study: Study) -> str:

@@ -96,6 +96,15 @@ def groups(rows: Iterable[dict[str, Any]]) -> list[Group]:
     return [Group(tuple(sorted(members, key=lambda r: r["seed"] or 0))) for members in found.values()]
 
 
+def of_shared_seeds(a: Group, b: Group) -> tuple[Group, Group]:
+    """Both groups' rows of the seeds that both have; the groups as they are where they have none in common."""
+    shared = set(a.seeds) & set(b.seeds)
+    if not shared:
+        return a, b
+    ours, theirs = (Group(tuple(row for row in group.rows if row["seed"] in shared)) for group in (a, b))
+    return ours, theirs
+
+
 def paired(a: Group, b: Group, of: Quantity) -> Spread | None:
     """Differences of a quantity, b - a, over the seeds that both have; None where they have none in common."""
     ours, theirs = ({row["seed"]: of(row) for row in group.rows} for group in (a, b))
