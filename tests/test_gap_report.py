@@ -2,6 +2,7 @@
 
 import json
 import re
+from types import SimpleNamespace
 
 import pytest
 from made_up_study import made_frechet, made_scores, write_run, write_study
@@ -11,6 +12,7 @@ from kdlib.book import gap_report
 from kdlib.book.ablation_report import ablation_study
 from kdlib.book.study_report import load_study
 from kdlib.config import load_preset
+from kdlib.networks import build_networks
 from kdlib.results import rows_of_study
 from kdlib.runs import TEACHER
 
@@ -80,6 +82,30 @@ def test_a_method_is_a_line_of_changes(repository):
     assert "**Further away:** teacher's picture, L1 (+3.0); teacher's features (+3.0)." in plain(found["summary"])
     assert "*Not run yet*, `same_codes`," in found["missing"] and "`output_l1`" not in found["missing"]
     assert json.loads(re.search(r'<script type="application/json">(\{"data".*?)</script>', found["figure"])[1])["data"]
+
+
+def test_exchanged_networks_are_a_line_a_pair(tmp_path, monkeypatch):
+    """The benchmark, with scores by whose network it is: 1 for the student's generator, 10 for its codes."""
+    import exchanged_networks as benchmark
+
+    nets = {"teacher": build_networks(12, 3, False, 0, 32, base_width=8, seed=0), "student": build_networks(6, 3, True, 0, 32, base_width=8, seed=1)}
+    models = {name: SimpleNamespace(preset=load_preset("smoke"), nets=these, name=f"x/{name}", domains=None) for name, these in nets.items()}
+
+    def scored(preset, these, dataset, judges, progress):
+        assert preset.evaluation.outputs_per_source == 4
+        assert (these.mapping_network is nets["student"].mapping_network) == (these.style_encoder is nets["student"].style_encoder)
+        value = (these.generator is nets["student"].generator) + 10 * (these.mapping_network is nets["student"].mapping_network)
+        return {"latent": {"frechet_factor_network": value}, "reference": {"frechet_factor_network": 2 * value, "style_correlation": 0.5}}
+
+    monkeypatch.setattr(benchmark, "session", SimpleNamespace(open_data=lambda p: None, judges_of=lambda p: None, score=scored))
+    monkeypatch.setattr(benchmark, "headline_scores", lambda result: result)
+    monkeypatch.setattr(benchmark, "load_model", lambda name: models[name])
+    arguments = ["--teacher", "teacher", "--student", "student", "--outputs", "4", "--json", str(tmp_path / gap_report.EXCHANGE)]
+    assert benchmark.main(arguments) == 0
+    text = gap_report.fragments(load_study(gap_report.PRESET), tmp_path)["exchange"]
+    assert "| the student's | the teacher's | 1.0 / 2.0 | – / 0.50 |" in text and "| the teacher's | the student's | 10.0 / 20.0 | – / 0.50 |" in text
+    assert "4 outputs a source" in text
+    assert benchmark.main(["--outputs", "1"]) == 2
 
 
 def test_a_better_method_is_said_to_be(repository, monkeypatch):

@@ -5,13 +5,17 @@ study, its teacher and its own distilled main width, are where the table starts.
 (`kdlib.book.ablation`), read the other way round: here a variant is meant to be better.
 """
 
+import json
+from pathlib import Path
+
 from kdlib.book.ablation import cost_of, measure_of
 from kdlib.book.ablation_report import changed, figure
 from kdlib.book.claims import UNDECIDED, distance
 from kdlib.book.seeds import Group, seeds_text, tidy
 from kdlib.book.study_report import Study, ended, joined, main_scores
 from kdlib.book.study_tables import NONE
-from kdlib.headlines import Headline
+from kdlib.headlines import FACTORS, Headline
+from kdlib.paths import reference_folder
 from kdlib.results import GUIDES, markdown_table
 
 PRESET = "beyond"
@@ -33,13 +37,17 @@ METHODS = {
 }
 
 
+EXCHANGE = "exchanged.json"
+EXCHANGED = (Headline("frechet_factor_network", "Fréchet distance", lower_is_better=True, digits=1), *(h for h in FACTORS if h.key != "leak_correlation"))
+
+
 def named(variant: str) -> str:
     """What a variant adds, in words; its name where it is not one of the methods of the page."""
     return METHODS.get(variant, variant.replace("_", " "))
 
 
-def fragments(study: Study) -> dict[str, str]:
-    """Markdown by the name of the page's part."""
+def fragments(study: Study, folder: Path | None = None) -> dict[str, str]:
+    """Markdown by the name of the page's part; ``folder`` holds benchmarks' results, by default runs/reference/beyond."""
     start = study.results.student(study.results.main, True)
     has_any = start is not None and study.results.variants
     parts = {
@@ -47,8 +55,27 @@ def fragments(study: Study) -> dict[str, str]:
         "path": joined(*(path(study, guide) for guide in GUIDES)) if start is not None else "",
         "figure": figure(study) if has_any else "",
         "missing": missing(study),
+        "exchange": exchange((reference_folder() / PRESET if folder is None else folder) / EXCHANGE),
     }
     return {name: ended(text) for name, text in parts.items()}
+
+
+def exchange(path: Path) -> str:
+    """Scores of generators with each other's codes, from benchmarks/exchanged_networks.py."""
+    if not path.is_file():
+        return f"Not measured yet: `python benchmarks/exchanged_networks.py --json runs/reference/{PRESET}/{EXCHANGE}`."
+    result = json.loads(path.read_text(encoding="utf-8"))
+    shown = [h for h in EXCHANGED if any(h.key in row["scores"][guide] for row in result["rows"] for guide in GUIDES)]
+    lines = []
+    for row in result["rows"]:
+        cells = [" / ".join(_score(row["scores"][guide], h) for guide in GUIDES) for h in shown]
+        lines.append([f"the {row['generator']}'s", f"the {row['codes']}'s", *cells])
+    about = f"`{result['student']}` and `{result['teacher']}`, latent- / reference-guided, {result['outputs_per_source']} outputs a source."
+    return joined(markdown_table(["generator", "codes", *(h.heading for h in shown)], lines), about)
+
+
+def _score(scores: dict[str, float], headline: Headline) -> str:
+    return f"{scores[headline.key]:.{min(headline.digits, 2)}f}" if headline.key in scores else NONE
 
 
 def path(study: Study, guide: str) -> str:

@@ -1,0 +1,77 @@
+"""Which of a student's networks the gap is due to: scores with its teacher's generator, or its teacher's codes, in place of its own.
+
+    python benchmarks/exchanged_networks.py --json runs/reference/beyond/exchanged.json
+
+A translation takes a generator and a style code: F's, latent-guided, or E's, reference-guided. The teacher's and the student's codes
+have the same length, and a distilled student is taught with its teacher's codes, so each generator can be given the other's. Four
+pairs are scored by the protocol of the student's preset.
+"""
+
+import argparse
+import dataclasses
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from common import options_of, report
+
+from kdlib import session
+from kdlib.deploy.parity import headline_scores
+from kdlib.errors import InputError
+from kdlib.progress import progress_bar
+from kdlib.results import GUIDES
+from kdlib.runs import describe_environment
+from kdlib.use.models import Model, common_domains, load_model
+
+
+def measure(teacher: Model, student: Model, outputs: int) -> dict[str, Any]:
+    """Scores by generator and codes, each "teacher" or "student"."""
+    if student.preset is None:
+        raise InputError(f"{student.name}: a released checkpoint brings no pictures; make a run of it, python -m kdlib import-released")
+    common_domains([teacher, student])
+    if teacher.nets.arch.style_dim != student.nets.arch.style_dim:
+        raise InputError(f"{teacher.name} and {student.name}: codes of {teacher.nets.arch.style_dim} and {student.nets.arch.style_dim} numbers")
+    settings = dataclasses.replace(student.preset.evaluation, outputs_per_source=outputs, evaluation_seeds=1)
+    preset = dataclasses.replace(student.preset, evaluation=settings)
+    dataset, judges = session.open_data(preset), session.judges_of(preset)
+    models, rows = {"teacher": teacher, "student": student}, []
+    for drawn, coded in progress_bar([(g, c) for g in models for c in models], desc="pairs"):
+        own = models[drawn].nets
+        codes = {name: getattr(models[coded].nets, name) for name in ("mapping_network", "style_encoder")}
+        result = session.score(preset, dataclasses.replace(own, **codes), dataset, judges, progress=False)
+        rows.append({"generator": drawn, "codes": coded, "scores": headline_scores(result)})
+    about = {"teacher": teacher.name, "student": student.name, "outputs_per_source": outputs}
+    return {**about, "rows": rows, "environment": describe_environment(torch.device("cpu"))}
+
+
+def text(result: dict[str, Any]) -> str:
+    """The result as a table."""
+    lines = [f"{result['student']} and {result['teacher']}, latent- / reference-guided"]
+    for row in result["rows"]:
+        first, second = (row["scores"][guide] for guide in GUIDES)
+        told = [f"{name} {first[name]:.3g} / {second[name]:.3g}" if name in first else f"{name} {second[name]:.3g}" for name in second]
+        lines.append(f"  generator of the {row['generator']}, codes of the {row['codes']}: {', '.join(told)}")
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = options_of(__doc__, device=False)
+    parser.add_argument("--teacher", default="mini/teacher", help="a run folder or a run's name (default: %(default)s)")
+    parser.add_argument("--student", default="mini/alpha48-kd", help="likewise (default: %(default)s)")
+    parser.add_argument("--outputs", type=int, default=10, help="of each source, for each other domain (default: %(default)s)")
+    options = parser.parse_args(arguments)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    return report(lambda: measured(options), text, options.json)
+
+
+def measured(options: argparse.Namespace) -> dict[str, Any]:
+    """What the command line asks for. Raises `InputError` for models that are not there or do not fit each other."""
+    if options.outputs < 2:
+        raise InputError(f"--outputs {options.outputs}: diversity needs at least 2 outputs a source")
+    return measure(load_model(options.teacher), load_model(options.student), options.outputs)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
