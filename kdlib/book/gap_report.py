@@ -86,13 +86,10 @@ def path(study: Study, guide: str) -> str:
     lines = [_whole("teacher", results.teacher, guide, scores)] if results.teacher is not None else []
     lines.append(_whole(f"α = {results.main}, distilled as in the thesis", start, guide, scores))
     for variant in study.preset.study.variants:
-        group = results.student(results.main, True, variant)
-        if group is None:
-            lines.append([f"+ {named(variant)}", *[NONE] * len(scores), "", "", "", "not yet"])
-        else:
+        if (group := results.student(results.main, True, variant)) is not None:
             changes = [changed(results, variant, measure_of(h, guide)) for h in scores]
             lines.append([f"+ {named(variant)}", *changes, *_cost(group)])
-    return markdown_table(heads, lines)
+    return f"```{{table}}\n:class: kdnamed\n\n{markdown_table(heads, lines)}\n```"
 
 
 def _has(study: Study, guide: str, headline: Headline) -> bool:

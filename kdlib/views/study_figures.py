@@ -149,7 +149,7 @@ def ablation_figure(results: StudyResults, shown: Sequence[Headline]) -> go.Figu
                 )  # fmt: skip
         _zero_line(figure, headline, row=row, col=col)
     _name_lines(figure, [_in_two_lines(plain(v)) for v in variants], first_at_top=True)
-    _arrange(figure, "Change against the full recipe", len(shown), 60 + 34 * len(variants))
+    _arrange(figure, "Change against the full recipe", len(shown), 60 + 34 * max(3, len(variants)))
     return figure
 
 
