@@ -7,7 +7,7 @@ from kdlib.book.ablation import ablation_claims, cost_of, described, measure_of
 from kdlib.book.claims import FAILS, HOLDS, UNDECIDED, Measure
 from kdlib.book.cost_report import shown
 from kdlib.book.seeds import BLANK, StudyResults, seeds_text, tidy
-from kdlib.book.study_report import REFERENCE, Study, claims, ended, joined, load_study, main_scores, marked, not_yet
+from kdlib.book.study_report import REFERENCE, Study, claims, ended, joined, load_study, main_scores, marked
 from kdlib.book.study_tables import NONE
 from kdlib.config import preset_names
 from kdlib.paths import reference_folder

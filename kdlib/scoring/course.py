@@ -6,7 +6,6 @@ that a course made with fewer outputs a source is to be compared with itself onl
 
 import dataclasses
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from kdlib.errors import InputError
@@ -39,4 +38,4 @@ def course(preset: Preset, run: Run, judge: Judge, outputs_per_source: int, told
 
 def course_of(run: Run) -> dict[str, Any] | None:
     """The course that the run's folder holds; None where it has none."""
-    return run.json(COURSE) if Path(run.path / COURSE).is_file() else None
+    return run.json(COURSE) if (run.path / COURSE).is_file() else None
