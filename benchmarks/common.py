@@ -9,6 +9,8 @@ from typing import Any
 
 from kdlib.errors import InputError
 from kdlib.files import write_text
+from kdlib.settings import Preset
+from kdlib.use.models import Model
 
 
 def options_of(doc: str, *, device: bool = True, threads: bool = True) -> argparse.ArgumentParser:
@@ -20,6 +22,13 @@ def options_of(doc: str, *, device: bool = True, threads: bool = True) -> argpar
         parser.add_argument("--threads", type=int, default=0, help="of the CPU (default: PyTorch's choice)")
     parser.add_argument("--json", type=Path, help="write the result there")
     return parser
+
+
+def preset_of(model: Model) -> Preset:
+    """The preset whose pictures a model is judged on. Raises `InputError` for a released checkpoint, which has none."""
+    if model.preset is None:
+        raise InputError(f"{model.name}: a released checkpoint brings no pictures; make a run of it, python -m kdlib import-released")
+    return model.preset
 
 
 def write_result(result: dict[str, Any], path: Path | None) -> None:

@@ -14,26 +14,27 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from common import options_of, report
+from common import options_of, preset_of, report
 
 from kdlib import session
 from kdlib.deploy.parity import headline_scores
+from kdlib.devices import prepare
 from kdlib.errors import InputError
 from kdlib.progress import progress_bar
 from kdlib.results import GUIDES
 from kdlib.runs import describe_environment
+from kdlib.settings import MachineSettings
 from kdlib.use.models import Model, common_domains, load_model
 
 
 def measure(teacher: Model, student: Model, outputs: int) -> dict[str, Any]:
     """Scores by generator and codes, each "teacher" or "student"."""
-    if student.preset is None:
-        raise InputError(f"{student.name}: a released checkpoint brings no pictures; make a run of it, python -m kdlib import-released")
+    own_preset = preset_of(student)
     common_domains([teacher, student])
     if teacher.nets.arch.style_dim != student.nets.arch.style_dim:
         raise InputError(f"{teacher.name} and {student.name}: codes of {teacher.nets.arch.style_dim} and {student.nets.arch.style_dim} numbers")
-    settings = dataclasses.replace(student.preset.evaluation, outputs_per_source=outputs, evaluation_seeds=1)
-    preset = dataclasses.replace(student.preset, evaluation=settings)
+    settings = dataclasses.replace(own_preset.evaluation, outputs_per_source=outputs, evaluation_seeds=1)
+    preset = dataclasses.replace(own_preset, evaluation=settings)
     dataset, judges = session.open_data(preset), session.judges_of(preset)
     models, rows = {"teacher": teacher, "student": student}, []
     for drawn, coded in progress_bar([(g, c) for g in models for c in models], desc="pairs"):
@@ -61,13 +62,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--student", default="mini/alpha48-kd", help="likewise (default: %(default)s)")
     parser.add_argument("--outputs", type=int, default=10, help="of each source, for each other domain (default: %(default)s)")
     options = parser.parse_args(arguments)
-    if options.threads:
-        torch.set_num_threads(options.threads)
     return report(lambda: measured(options), text, options.json)
 
 
 def measured(options: argparse.Namespace) -> dict[str, Any]:
     """What the command line asks for. Raises `InputError` for models that are not there or do not fit each other."""
+    prepare(MachineSettings(device="cpu", threads=options.threads))
     if options.outputs < 2:
         raise InputError(f"--outputs {options.outputs}: diversity needs at least 2 outputs a source")
     return measure(load_model(options.teacher), load_model(options.student), options.outputs)

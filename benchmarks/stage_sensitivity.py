@@ -15,17 +15,19 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from common import options_of, report
+from common import options_of, preset_of, report
 
 from kdlib import session
 from kdlib.deploy.calibration import draw_inputs, translations
 from kdlib.deploy.parity import headline_scores, output_errors
+from kdlib.devices import prepare
 from kdlib.errors import InputError
 from kdlib.narrowing import narrowed
 from kdlib.networks import Generator, Networks
 from kdlib.profiling import layer_costs, meta_inputs
 from kdlib.progress import progress_bar
 from kdlib.runs import describe_environment
+from kdlib.settings import MachineSettings
 from kdlib.use.models import Model, load_model
 
 
@@ -56,9 +58,7 @@ def cases(widths: Sequence[int], shares: Sequence[float]) -> list[tuple[int, flo
 
 def measure(model: Model, options: argparse.Namespace) -> dict[str, Any]:
     """The whole generator and every case: what it costs, how far its pictures are from the whole one's, its scores."""
-    preset, nets = model.preset, model.nets
-    if preset is None:
-        raise InputError(f"{model.name}: a released checkpoint brings no pictures; make a run of it, python -m kdlib import-released")
+    preset, nets = preset_of(model), model.nets
     few = {"outputs_per_source": options.outputs, "sources_per_domain": options.sources, "evaluation_seeds": 1}
     protocol = dataclasses.replace(preset, evaluation=dataclasses.replace(preset.evaluation, **few))
     dataset, judges = session.open_data(preset), session.judges_of(preset)
@@ -103,13 +103,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--outputs", type=int, default=2, help="of each source, for each other domain (default: %(default)s)")
     parser.add_argument("--pictures", type=int, default=32, help="translations that are compared pixel by pixel (default: %(default)s)")
     options = parser.parse_args(arguments)
-    if options.threads:
-        torch.set_num_threads(options.threads)
     return report(lambda: measured(options), text, options.json)
 
 
 def measured(options: argparse.Namespace) -> dict[str, Any]:
     """What the command line asks for. Raises `InputError` for shares out of range, and where there is no such model."""
+    prepare(MachineSettings(device="cpu", threads=options.threads))
     if not all(0 < share < 1 for share in options.shares):
         raise InputError("--shares: each must lie between 0 and 1")
     return measure(load_model(options.model), options)

@@ -10,7 +10,7 @@ from typing import Any
 from kdlib.errors import InputError
 from kdlib.headlines import Headline, headlines
 from kdlib.paths import reference_folder, runs_folder
-from kdlib.runs import STUDENT, TEACHER, Run, RunSettings, binding, list_runs, run_folders, run_name
+from kdlib.runs import STUDENT, TEACHER, Run, RunSettings, binding, finished_runs, list_runs, run_name
 from kdlib.scoring import selection
 from kdlib.settings import Preset
 
@@ -113,7 +113,7 @@ def _with_named_teachers(runs: list[Run], within: Path = Path("/")) -> list[Run]
     known = {run.path.resolve() for run in runs}
     settings = [run.settings() for run in runs if run.finished]
     named = {s.preset.machine.teacher for s in settings if s.role == STUDENT and s.preset.machine.teacher}
-    places = [[folder.resolve() for folder in run_folders(name) if Run(folder).finished] for name in named]
+    places = [[run.path.resolve() for run in finished_runs(name)] for name in named]
     found = {next((place for place in among if place.is_relative_to(within.resolve())), None) for among in places}
     return [*runs, *(Run(place) for place in sorted(found - known - {None}))]
 

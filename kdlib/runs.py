@@ -326,6 +326,11 @@ def run_folders(text: str) -> list[Path]:
     return [from_repository(text)]
 
 
+def finished_runs(text: str) -> list[Run]:
+    """The finished ones of the runs that a name or a path may mean, in the order of `run_folders`."""
+    return [run for run in map(Run, run_folders(text)) if run.finished]
+
+
 def list_runs(*folders: Path) -> list[Run]:
     """Every run under the given folders (default: the reader's own and those kept in git), by preset and name."""
     folders = folders or (runs_folder(), reference_folder())

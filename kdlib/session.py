@@ -17,11 +17,11 @@ from kdlib.networks import Networks
 from kdlib.paths import cache_folder, data_folder, from_repository, reference_folder, runs_folder, shown
 from kdlib.profiling import cost
 from kdlib.runs import STUDENT, TEACHER, Run, RunSettings, describe_environment, find_run, named_run, open_run, run_name, with_landmarks
+from kdlib.scoring.course import COURSE, course
 from kdlib.scoring.evaluation import evaluate
 from kdlib.scoring.factor_network import load_factor_network
 from kdlib.scoring.features import load_feature_network
 from kdlib.scoring.judges import Judges
-from kdlib.scoring.course import COURSE, course
 from kdlib.scoring.selection import Judge, choose, evaluated_weights
 from kdlib.settings import DataSettings, Preset
 from kdlib.trainer import train

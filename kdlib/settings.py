@@ -1,8 +1,8 @@
 """Settings of a study: frozen dataclasses, a section each; `kdlib.config` fills them from preset files (kdlib/presets/*.toml).
 
-Every number of a study stands in its preset or in the one that it names as its base; what both leave out has the default written here. Names are unique over all sections,
-so that ``-p lambda_ds 0`` says everything on the command line of a notebook that has it among its parameters. What values they may
-have is in `kdlib.ranges`.
+Every number of a study stands in its preset or in the one that it names as its base; what both leave out has the default written
+here. Names are unique over all sections, so that ``-p lambda_ds 0`` says everything on the command line of a notebook that has it
+among its parameters. What values they may have is in `kdlib.ranges`.
 """
 
 import dataclasses
@@ -81,7 +81,7 @@ class TrainingSettings:
 
 @dataclass(frozen=True)
 class LossWeights:
-    """Weight of every loss; 0 leaves its computation out. Names follow the thesis, sections 2.4.3 and 4.3 of the thesis."""
+    """Weight of every loss; 0 leaves its computation out. Names follow sections 2.4.3 and 4.3 of the thesis."""
 
     lambda_adv: float = 1.0  # Eq 7
     lambda_r1: float = 1.0  # Eq 6, on real images, and on teacher images in distillation

@@ -26,7 +26,7 @@ from kdlib.files import write_text
 from kdlib.overrides import check_taken, given_to
 from kdlib.paths import REPOSITORY, from_repository, reference_folder, runs_folder, shown
 from kdlib.progress import progress_bar
-from kdlib.runs import STUDENT, TEACHER, Run, differing_settings, find_run, named_run, run_folders, run_name
+from kdlib.runs import STUDENT, TEACHER, Run, differing_settings, find_run, finished_runs, named_run, run_folders, run_name
 from kdlib.settings import Preset
 
 LEDGER = "study.json"  # fingerprints of the jobs done, in the preset's folder
@@ -286,7 +286,7 @@ def _done(jobs: list[Job], preset: Preset, ledger: dict[str, str], prints: dict[
 def _shipped_teacher(preset: Preset) -> Run | None:
     """The teacher, if it is one kept in git: that which the preset names, or its own where the reader has trained none."""
     if preset.machine.teacher:
-        named = next((Run(folder) for folder in run_folders(preset.machine.teacher) if Run(folder).finished), None)
+        named = next(iter(finished_runs(preset.machine.teacher)), None)
         return named if named and reference_folder().resolve() in named.path.resolve().parents else None
     run = Run(reference_folder() / preset.name / TEACHER)
     if not run.weights.is_file() or find_run(preset.name, TEACHER).path != run.path:

@@ -63,3 +63,5 @@ def test_it_is_worth_imitating(run):
         assert mean["domain_accuracy"] > 0.97
         assert min(mean[f"content_correlation_{f}"] for f in ("x", "y", "size", "tilt")) > 0.9
     assert mean["style_correlation"] > 0.9 and mean["leak_correlation"] < 0.1
+    assert max(abs(mean[f"leak_correlation_{f}"]) for f in ("x", "y", "tilt")) < 0.2
+    assert min(mean[f"style_correlation_{g}"] for g in ("fur", "background")) > 0.8

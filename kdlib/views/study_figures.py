@@ -173,9 +173,6 @@ def curves_figure(alone: Sequence[Run], distilled: Sequence[Run]) -> go.Figure:
     return figure
 
 
-# ---- parts of figures ----
-
-
 def course_figure(name: str, course: dict[str, Any], shown: Sequence[Headline], real: dict[str, float]) -> go.Figure:
     """Scores of a run's moving average over its iterations, a panel each; dotted where real pictures stand, as ``real`` has it by score."""
     figure, columns = _panels([f"{h.heading.split(' (')[0]}, {'lower' if h.lower_is_better else 'higher'} is better" for h in shown])
@@ -194,6 +191,9 @@ def course_figure(name: str, course: dict[str, Any], shown: Sequence[Headline], 
     figure.update_xaxes(title_text="iterations", row=-(-len(shown) // columns))
     _arrange(figure, name, len(shown), 190)
     return figure
+
+
+# ---- parts of figures ----
 
 
 def _panels(titles: Sequence[str], columns: int = 2) -> tuple[go.Figure, int]:
