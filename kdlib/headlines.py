@@ -35,6 +35,8 @@ FACTORS = (
     Headline("leak_correlation", "leak", lower_is_better=True),
     Headline("style_diversity", "style diversity"),
 )
+LPIPS = Headline("lpips", PUBLISHED["lpips"])
+SPECTRAL = Headline("spectral_distance", "spectral distance (dB)", lower_is_better=True, digits=2)
 
 
 def name_of(key: str) -> str:
@@ -54,5 +56,5 @@ def distances(rows: Iterable[dict[str, Any]], kind: str) -> list[Headline]:
 def headlines(rows: Iterable[dict[str, Any]]) -> list[Headline]:
     """The scores that a table of these rows shows; not every row has every one."""
     rows = list(rows)
-    lpips = [Headline("lpips", PUBLISHED["lpips"])] if any("latent_lpips" in row for row in rows) else []
-    return [*distances(rows, "frechet"), *distances(rows, "kernel"), *lpips, *FACTORS, *distances(rows, "diversity")]
+    others = [h for h in (LPIPS, SPECTRAL) if any(f"latent_{h.key}" in row for row in rows)]
+    return [*distances(rows, "frechet"), *distances(rows, "kernel"), *others, *FACTORS, *distances(rows, "diversity")]

@@ -23,6 +23,7 @@ from kdlib.scoring.factor_network import load_factor_network
 from kdlib.scoring.features import load_feature_network
 from kdlib.scoring.judges import Judges
 from kdlib.scoring.selection import Judge, choose, evaluated_weights
+from kdlib.scoring.spectrum import DEFINITION
 from kdlib.settings import DataSettings, Preset
 from kdlib.trainer import train
 from kdlib.validation import DataReport, inspect_dataset, list_pictures
@@ -256,6 +257,7 @@ def _judge(
         "data": [dataset.train.content_hash, dataset.val.content_hash],
         "evaluation": preset.as_dict()["evaluation"],
         "judges": judges.hashes,
+        "spectrum": DEFINITION,
     }
     if (run.path / record).is_file():
         metrics = run.json(record)

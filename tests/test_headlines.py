@@ -33,7 +33,9 @@ def rows(folder, metrics):  # noqa: F811
 
 def test_published_metrics_bear_their_names_and_come_first(rows):
     assert [h.heading for h in distances(rows, "frechet")] == ["FID (pytorch-fid)", "Frechet distance (squeezenet)"]
-    assert [h.heading for h in headlines(rows)][2:6] == ["KID (pytorch-fid)", "kernel distance (squeezenet)", "LPIPS", "domain accuracy"]
+    assert [h.heading for h in headlines(rows)][2:7] == [
+        "KID (pytorch-fid)", "kernel distance (squeezenet)", "LPIPS", "spectral distance (dB)", "domain accuracy",
+    ]  # fmt: skip
     assert name_of("fid_torchvision").startswith("FID (torchvision") and name_of("style_diversity") == "style diversity"
 
 

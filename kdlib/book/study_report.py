@@ -15,7 +15,7 @@ from kdlib.book.claims import FAILS, HOLDS, STUDY_CLAIMS, UNDECIDED, Claim, Meas
 from kdlib.book.cost_report import shown
 from kdlib.book.seeds import ONE_SEED, StudyResults, seeds_text
 from kdlib.config import load_preset
-from kdlib.headlines import Headline, headlines
+from kdlib.headlines import SPECTRAL, Headline, headlines
 from kdlib.paths import reference_folder
 from kdlib.results import GUIDES, kept_rows, markdown_table, rows_of_study
 from kdlib.runs import TEACHER, Run
@@ -95,12 +95,12 @@ def _words(items: list[str]) -> str:
 
 
 def main_scores(results: StudyResults) -> list[Headline]:
-    """The scores that figures show: the first feature network's distance, and the factor scores."""
+    """The scores that figures show: the first feature network's distance and diversity, the spectral distance, and the factor scores."""
     rows = [row for group in results.groups for row in group.rows]
     found = headlines(rows)
-    factor_keys = {h.key for h in TOLD_FACTORS}
+    others = {h.key for h in (*TOLD_FACTORS, SPECTRAL)}
     first = next(iter(rows[0]["feature_networks"].values())) if rows and rows[0].get("feature_networks") else {}
-    return [h for h in found if h.key in (first.get("frechet"), first.get("diversity")) or h.key in factor_keys]
+    return [h for h in found if h.key in (first.get("frechet"), first.get("diversity")) or h.key in others]
 
 
 # ---- the reference study ----

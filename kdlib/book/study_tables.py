@@ -13,7 +13,7 @@ from typing import Any
 from kdlib.book.seeds import BLANK, Group, Spread, StudyResults, groups, seeds_text, tidy
 from kdlib.critters import SPECIES
 from kdlib.deploy.latency import RUNTIMES
-from kdlib.headlines import FACTORS, PUBLISHED, Headline, distances, headlines
+from kdlib.headlines import FACTORS, LPIPS, SPECTRAL, Headline, distances, headlines
 from kdlib.paths import reference_folder
 from kdlib.profiling import network_costs
 from kdlib.results import GUIDES, as_markdown, label, markdown_table
@@ -52,12 +52,12 @@ def _real(results: StudyResults, keys: Sequence[tuple[str, int]], ways: int) -> 
 
 
 def quality_table(results: StudyResults) -> str:
-    """Table 5.2's form, once a feature network: Frechet distance and diversity, latent- and reference-guided, per width."""
+    """Table 5.2's form, once a feature network: Frechet distance, diversity and what else there is, latent- and reference-guided, per width."""
     rows = [row for group in results.groups for row in group.rows]
-    lpips = [Headline("lpips", PUBLISHED["lpips"])] if any("latent_lpips" in row for row in rows) else []
+    others = {h.heading: h for h in (LPIPS, SPECTRAL) if any(f"latent_{h.key}" in row for row in rows)}
     parts = []
     for frechet, diversity in zip(distances(rows, "frechet"), distances(rows, "diversity"), strict=True):
-        shown = {"distance": frechet, "diversity": diversity, **{"LPIPS": h for h in lpips}}
+        shown = {"distance": frechet, "diversity": diversity, **others}
         heads = ["α", "trained", *(f"{name}, {guide}" for name in shown for guide in GUIDES), "seeds"]
         lines = [_real(results, [(h.key, h.digits) for h in shown.values()], len(GUIDES))]
         for group in results.grid:

@@ -45,8 +45,7 @@ def headline_scores(result: dict[str, Any]) -> Scores:
 def _row(result: dict[str, Any]) -> dict[str, Any]:
     """An evaluation as `kdlib.headlines` knows it."""
     networks = {network["name"]: network["scores"] for network in result["protocol"]["feature_networks"]}
-    lpips = {f"{guide}_lpips": result[guide]["mean"]["lpips"] for guide in GUIDES if "lpips" in result[guide]["mean"]}
-    return {"feature_networks": networks} | lpips
+    return {"feature_networks": networks} | {f"{guide}_{key}": value for guide in GUIDES for key, value in result[guide]["mean"].items()}
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ Where this differs from the thesis:
   FID and LPIPS are ``fid_torchvision`` (inception.py) and ``lpips`` (lpips_distance.py).
 - A kernel distance stands beside each Frechet distance, which is biased by the number of samples.
 - Critters are scored in their factors as well (factor_scores.py); ``reconstruction`` is the L1 error of translating a
-  picture with its own style.
+  picture with its own style. Sharpness has a score of its own (spectrum.py).
 - ``real`` holds what the pictures of the validation set score in place of outputs: what a perfect model would reach. They
   are ten times fewer than the outputs, so their Frechet distance is biased up more; the kernel distance compares fairly.
 - Random draws depend on (seed, pair, source) alone, not on the batch size or on which other sources are evaluated.
@@ -35,6 +35,7 @@ from kdlib.scoring.feature_cache import real_features
 from kdlib.scoring.judges import Judges
 from kdlib.scoring.judging import RealDomain, Scorer
 from kdlib.scoring.protocol import Draws, Translations, eval_mode
+from kdlib.scoring.spectrum import DEFINITION, MeanSpectrum
 
 MODES = ("latent", "reference")
 Scores = dict[str, float]
@@ -68,7 +69,7 @@ def evaluate(
     means. Reconstruction draws nothing but the part of the sources, and is that of the first seed.
 
     Scores are named by the judges: each feature network's Frechet and kernel distance and diversity (mean Euclidean
-    distance of features over the pairs of outputs of a source), ``lpips``, and those of ``factor_scores``. Raises
+    distance of features over the pairs of outputs of a source), ``lpips``, ``spectral_scores``, and ``factor_scores``. Raises
     InputError on data or settings that cannot be evaluated, and when the generator produces NaN.
     """
     _check(dataset, judges, seeds)
@@ -126,7 +127,8 @@ def _real_domain(dataset: Dataset, index: int, judges: Judges, made: Translation
     if judges.factor_network is not None:
         batches = made.batches(dataset.val.counts[index])
         factors = Factors.concatenate([Factors.of(judges.factor_network(made.images(index, b))) for b in batches])
-    return RealDomain(index, dataset.domains[index], train, val, factors)
+    spectra = (MeanSpectrum.of_split(split, index) for split in (dataset.train, dataset.val))
+    return RealDomain(index, dataset.domains[index], train, val, factors, *spectra)
 
 
 def _average(scores: dict[str, Scores]) -> Scores:
@@ -166,6 +168,7 @@ def _record(dataset: Dataset) -> dict[str, Any]:
         "val_content_hash": dataset.val.content_hash,
         "quantisation": "outputs rounded to 8 bits before every score but lpips and reconstruction_l1",
         "frechet": "Gaussian fit, unbiased covariances, outputs against all training pictures of the target domain",
+        "spectrum": DEFINITION,
         "kernel": "unbiased squared MMD, kernel (x . y / D + 1)^3, from at most kernel.samples vectors a side: one estimate, or the "
         "mean over kernel.subsets pairs of random subsets",
     }

@@ -21,6 +21,7 @@ from kdlib.scoring.feature_network import FeatureNetwork
 from kdlib.scoring.judges import Judges
 from kdlib.scoring.metrics import frechet_distance, pairwise_diversity
 from kdlib.scoring.protocol import Translations, choose_kept, to_8_bits
+from kdlib.scoring.spectrum import MeanSpectrum, spectral_scores
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,8 @@ class RealDomain:
     train: dict[str, SetFeatures]
     val: dict[str, SetFeatures]
     factors: Factors | None  # of every validation picture
+    train_spectrum: MeanSpectrum
+    val_spectrum: MeanSpectrum
 
 
 class Groups:
@@ -93,7 +96,7 @@ class Scorer:
         if domain.factors is not None:
             scores["domain_accuracy"] = float((domain.factors.species == species_index(domain.name)).mean())
             scores["style_diversity"] = float(pdist(domain.factors.factors[:, len(CONTENT_FACTORS) :]).mean())
-        return scores
+        return scores | spectral_scores(domain.val_spectrum, domain.train_spectrum)
 
     def pair(self, mode: str, made: Translations, source: RealDomain, target: RealDomain, bar: tqdm) -> dict[str, float]:
         """All scores of one ordered pair. Outputs are made source by source, measured and dropped."""
@@ -103,9 +106,11 @@ class Scorer:
         collectors = {n.name: FeatureCollector(n.dimension, choose_kept(len(sources), each, n.kernel.samples)) for n in networks}
         diversities = {n.name: _Spread(each, pairwise_diversity) for n in networks}
         distance = None if lpips is None else _Spread(each, lambda groups: lpips(groups).cpu())
-        factors = []
+        factors, spectrum = [], MeanSpectrum()
         for outputs in made.outputs(source.index, styles):
-            features, predicted = self.judges.measure(to_float(to_8_bits(outputs)))
+            rounded = to_float(to_8_bits(outputs))
+            features, predicted = self.judges.measure(rounded)
+            spectrum.add(rounded)
             for name, vectors in features.items():
                 collectors[name].add(vectors)
                 diversities[name].add(vectors)
@@ -119,6 +124,7 @@ class Scorer:
             scores[network.diversity_score] = diversities[network.name].result()
         if distance is not None:
             scores[lpips.score] = distance.result()
+        scores |= spectral_scores(spectrum, target.train_spectrum)
         if self.judges.factor_network is not None:
             outputs = Factors.concatenate(factors).reshape(len(sources), each)
             followed = None if references is None else target.factors[references]
