@@ -243,7 +243,7 @@ def test_variants_start_from_their_base_s_students():
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ('base = "minni"', "base = 'minni': must be a shipped preset, one of afhq"),
+        ('base = "minni"', "base = 'minni': must be a shipped preset, one of ablation, afhq"),
         ("base = 3", "base = 3: must be a shipped preset"),
         ('base = "beyond"', "base = 'beyond': has a base itself, 'mini'"),
         ('name = "mini"\nbase = "mini"', "base = 'mini': must be a shipped preset"),

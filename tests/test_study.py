@@ -30,16 +30,16 @@ def test_quick_grid_is_two_widths_with_and_without_distillation():
 
 
 def test_the_main_width_comes_with_every_seed_then_the_others_then_the_variants():
-    preset = load_preset("mini", alphas=[24, 48], main_alpha=48, seeds=[777, 5])
+    preset = load_preset("ablation", alphas=[24, 48], main_alpha=48, seeds=[777, 5], seeds_of_variants=1)
     names = [student.name for student in study.students(preset)]
     assert names[:4] == ["alpha48-kd", "alpha48", "alpha48-kd-seed5", "alpha48-seed5"]
     assert names[4:6] == ["alpha24-kd", "alpha24"]
     assert names[6:] == [f"alpha48-kd-{variant}" for variant in preset.study.variants] and len(names) == 12
     assert len(set(names)) == len(names)
-    jobs = {job.name: job for job in study_jobs(preset, "mini") if job.notebook == "04_student"}
+    jobs = {job.name: job for job in study_jobs(preset, "ablation") if job.notebook == "04_student"}
     assert list(jobs) == names
-    assert jobs["alpha48-kd-seed5"].parameters == {"preset": "mini", "alpha": 48, "distill": True, "seed": 5, "run": "alpha48-kd-seed5"}
-    assert jobs["alpha48-kd-style_l1"].parameters == {"preset": "mini", "alpha": 48, "distill": True, "variant": "style_l1"}
+    assert jobs["alpha48-kd-seed5"].parameters == {"preset": "ablation", "alpha": 48, "distill": True, "seed": 5, "run": "alpha48-kd-seed5"}
+    assert jobs["alpha48-kd-style_l1"].parameters == {"preset": "ablation", "alpha": 48, "distill": True, "variant": "style_l1"}
 
 
 def test_a_study_of_variants_alone_trains_nothing_that_its_base_has(tmp_path, monkeypatch):

@@ -7,21 +7,16 @@ from kdlib.book.ablation import ablation_claims, cost_of, described, measure_of
 from kdlib.book.claims import FAILS, HOLDS, UNDECIDED, Measure
 from kdlib.book.cost_report import shown
 from kdlib.book.seeds import BLANK, StudyResults, seeds_text, tidy
-from kdlib.book.study_report import REFERENCE, Study, claims, ended, joined, load_study, main_scores, marked
+from kdlib.book.study_report import Study, claims, ended, joined, load_study, main_scores, marked
 from kdlib.book.study_tables import NONE
-from kdlib.config import preset_names
-from kdlib.paths import reference_folder
 from kdlib.results import GUIDES, markdown_table
 from kdlib.views.study_figures import ablation_figure, plain
 
+PRESET = "ablation"
+
 
 def ablation_study() -> Study:
-    """The reference study where it has variants, else the first kept preset that has; the reference study where none has."""
-    reference = load_study()
-    if reference.results.variants:
-        return reference
-    others = (load_study(name) for name in preset_names() if name != REFERENCE and (reference_folder() / name).is_dir())
-    return next((study for study in others if study.results.variants and not study.preset.study.variants_only), reference)
+    return load_study(PRESET)
 
 
 def fragments(study: Study) -> dict[str, str]:
