@@ -4,7 +4,8 @@ A name that no dataclass of `kdlib.settings` knows, a value of the wrong type or
 `load_preset(name, lambda_ds=0)` reads a preset and changes a setting, whatever its section.
 
 A file with ``base = "mini"`` says only what differs from that shipped preset. It takes over the base's sections setting by setting,
-all but [study]: which runs are made is for each preset to say.
+all but [study]: which runs are made is for each preset to say. In the same way a variant with ``like = "other"`` says only what
+differs from that other variant of its file.
 """
 
 import tomllib
@@ -108,6 +109,22 @@ def _on_its_base(values: dict[str, Any], where: str) -> dict[str, Any]:
     return {**values, **merged}
 
 
+def _spelled_out(variants: dict[str, Any], where: str) -> dict[str, Any]:
+    """Variants with the settings of those that they are ``like``. Raises `InputError` for one that is not there, or is like itself."""
+
+    def whole(name: str, asking: tuple[str, ...]) -> Any:
+        values = variants[name]
+        if not isinstance(values, dict) or "like" not in values:
+            return values
+        like, own = values["like"], {key: value for key, value in values.items() if key != "like"}
+        if like not in variants or like in (*asking, name):
+            others = ", ".join(other for other in variants if other not in (*asking, name))
+            raise InputError(f"{where}: variant {name}: like = {like!r}: must be another variant, one of {others}")
+        return {**whole(like, (*asking, name)), **own}
+
+    return {name: whole(name, ()) for name in variants}
+
+
 def load_preset(name: str | Path, *, variant: str | None = None, **overrides: Any) -> Preset:
     """Read a shipped preset by name, or a file ending in .toml, then apply ``variant``, one of its study's, and ``overrides``.
 
@@ -123,9 +140,13 @@ def load_preset(name: str | Path, *, variant: str | None = None, **overrides: An
     values.setdefault("name", path.stem)
     if "base" in values:
         values = _on_its_base(values, path.name)
+    study = values.get("study", {})
+    known = study.get("variants", {}) if isinstance(study, dict) else {}
+    if isinstance(known, dict) and known:
+        known = _spelled_out(known, path.name)
+        values["study"] = {**study, "variants": known}
     if variant:
         values["variant"] = variant
-        known = values.get("study", {}).get("variants", {})
         overrides = {**(known[variant] if isinstance(known, dict) and variant in known else {}), **_given(overrides)}
     for key, value in overrides.items():
         if key not in SECTION_OF:

@@ -187,6 +187,41 @@ def test_a_variant_changes_its_settings_and_an_override_goes_further(tmp_path):
     assert preset_from_dict(varied.as_dict()) == varied
 
 
+LIKE = VARIED + """
+[study.variants.more]
+like = "plain"
+lambda_style_use_reference = 0.25
+lambda_cyc = 2
+[study.variants.most]
+like = "more"
+lambda_cyc = 3
+"""
+
+
+def test_a_variant_like_another_says_only_what_differs(tmp_path):
+    file = tmp_path / "like.toml"
+    file.write_text(LIKE)
+    most = load_preset(str(file), variant="most")
+    assert (most.losses.lambda_style_use_latent, most.losses.lambda_style_use_reference, most.losses.lambda_cyc) == (0.0, 0.25, 3.0)
+    assert most.study.variants["more"] == {"lambda_style_use_latent": 0, "lambda_style_use_reference": 0.25, "lambda_cyc": 2}
+    assert preset_from_dict(most.as_dict()) == most  # spelled out: what a run folder keeps needs no other variant
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('like = "more"', 'like = "mroe"', "like.toml: variant most: like = 'mroe': must be another variant, one of plain, more"),
+        ('like = "more"', 'like = "most"', "variant most: like = 'most': must be another variant, one of plain, more"),
+        ('like = "plain"', 'like = "most"', "must be another variant, one of plain"),  # in a circle
+    ],
+)
+def test_a_variant_is_like_another_that_is_there(tmp_path, old, new, said):
+    file = tmp_path / "like.toml"
+    file.write_text(LIKE.replace(old, new))
+    with pytest.raises(InputError, match=re.escape(said)):
+        load_preset(str(file))
+
+
 @pytest.mark.parametrize("name", preset_names())
 def test_every_variant_of_a_shipped_preset_loads(name):
     preset = load_preset(name)
