@@ -35,6 +35,7 @@ FACTORS = (
     Headline("leak_correlation", "leak", lower_is_better=True),
     Headline("style_diversity", "style diversity"),
 )
+FINE_DETAIL = Headline("fine_detail", "fine detail (dB)", digits=2)  # 0 is best: in no table where high or low is
 LPIPS = Headline("lpips", PUBLISHED["lpips"])
 SPECTRAL = Headline("spectral_distance", "spectral distance (dB)", lower_is_better=True, digits=2)
 

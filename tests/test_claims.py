@@ -64,7 +64,8 @@ def test_without_any_deviation_the_sign_speaks_and_says_so(tmp_path, monkeypatch
 
 
 EXPECTED = {  # by the formula of made_up_study: 20 lower with distillation, 0.5 lower a unit of width, good = 1 - distance / 120
-    "teacher": HOLDS, "latent": HOLDS, "reference": HOLDS, "every_width": HOLDS, "content": HOLDS, "style": HOLDS, "species": HOLDS,
+    "teacher": HOLDS, "latent": HOLDS, "reference": HOLDS, "every_width": HOLDS, "content": HOLDS, "style": HOLDS, "sharp": HOLDS,
+    "species": HOLDS,
     "translates": FAILS,  # 0.9 * (1 - 59 / 120) = 0.46
     "width": HOLDS, "worth": HOLDS,
     "thesis_size": FAILS, "thesis_latent": FAILS, "thesis_diversity": FAILS, "thesis_wider": FAILS, "thesis_narrower": HOLDS,

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from kdlib.book.seeds import BLANK, ONE_SEED, Group, Quantity, StudyResults, of_shared_seeds, paired, seeds_text, tidy
+from kdlib.headlines import SPECTRAL
 from kdlib.results import GUIDES, score
 
 HOLDS, FAILS, UNDECIDED = "holds", "does not hold", "undecided"
@@ -124,8 +125,8 @@ def diversity(guide: str) -> Measure:
     return Measure(guide, of, 2)
 
 
-def factor(guide: str, key: str) -> Measure:
-    return Measure(guide, lambda row: score(row, guide, key))
+def factor(guide: str, key: str, lower_is_better: bool = False) -> Measure:
+    return Measure(guide, lambda row: score(row, guide, key), lower_is_better=lower_is_better)
 
 
 # ---- comparisons ----
@@ -272,6 +273,10 @@ STUDY_CLAIMS = (
     Claim(
         "style", "A distilled student follows its reference more closely than the same network alone (style followed).",
         distilled_is_better(factor("reference", "style_correlation")),
+    ),
+    Claim(
+        "sharp", "A distilled student's pictures are closer to real ones in their power spectra than those of the same network alone.",
+        distilled_is_better(*(factor(guide, SPECTRAL.key, lower_is_better=True) for guide in GUIDES)),
     ),
     Claim("species", "The narrowest distilled student paints the asked species in more than nine of ten pictures.", _smallest_keeps_species),
     Claim("translates", "The distilled main width translates: content kept and style followed are both above 0.5.",

@@ -140,7 +140,8 @@ def course(study: Study) -> str:
     if not found:
         return f"*Not scored yet:* `python -m kdlib course --preset {study.preset.name}`.\n"
     row = study.results.teacher.rows[0]
-    shown_scores = [h for h in main_scores(study.results) if not h.key.startswith("diversity")]
+    known = {key for moment in found["moments"] for guide in GUIDES for key in moment[guide]}
+    shown_scores = [h for h in main_scores(study.results) if h.key in known and not h.key.startswith("diversity")]
     real = {h.key: row[f"real_{h.key}"] for h in shown_scores if f"real_{h.key}" in row}
     figure = study_figures.course_figure("The teacher's scores on its way", found, shown_scores, real)
     outputs, sources = found["protocol"]["outputs_per_source"], sum(found["protocol"]["source_counts"].values())

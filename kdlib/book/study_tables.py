@@ -13,7 +13,7 @@ from typing import Any
 from kdlib.book.seeds import BLANK, Group, Spread, StudyResults, groups, seeds_text, tidy
 from kdlib.critters import SPECIES
 from kdlib.deploy.latency import RUNTIMES
-from kdlib.headlines import FACTORS, LPIPS, SPECTRAL, Headline, distances, headlines
+from kdlib.headlines import FACTORS, FINE_DETAIL, LPIPS, SPECTRAL, Headline, distances, headlines
 from kdlib.paths import reference_folder
 from kdlib.profiling import network_costs
 from kdlib.results import GUIDES, as_markdown, label, markdown_table
@@ -52,19 +52,27 @@ def _real(results: StudyResults, keys: Sequence[tuple[str, int]], ways: int) -> 
 
 
 def quality_table(results: StudyResults) -> str:
-    """Table 5.2's form, once a feature network: Frechet distance, diversity and what else there is, latent- and reference-guided, per width."""
+    """Table 5.2's form, latent- and reference-guided, per width: Frechet distance and diversity once a feature network; then sharpness."""
     rows = [row for group in results.groups for row in group.rows]
-    others = {h.heading: h for h in (LPIPS, SPECTRAL) if any(f"latent_{h.key}" in row for row in rows)}
+    lpips = {"LPIPS": LPIPS} if any(f"latent_{LPIPS.key}" in row for row in rows) else {}
     parts = []
     for frechet, diversity in zip(distances(rows, "frechet"), distances(rows, "diversity"), strict=True):
-        shown = {"distance": frechet, "diversity": diversity, **others}
-        heads = ["α", "trained", *(f"{name}, {guide}" for name in shown for guide in GUIDES), "seeds"]
-        lines = [_real(results, [(h.key, h.digits) for h in shown.values()], len(GUIDES))]
-        for group in results.grid:
-            cells = [_cell(group.score(guide, h.key), h.digits) for h in shown.values() for guide in GUIDES]
-            lines.append([*_heading(group), *cells, seeds_text(len(group.rows))])
-        parts += [f"{frechet.heading}, low is good, and {diversity.heading}:", markdown_table(heads, filter(None, lines))]
+        table = _both_guides(results, {"distance": frechet, "diversity": diversity, **lpips})
+        parts += [f"{frechet.heading}, low is good, and {diversity.heading}:", table]
+    if any(f"latent_{SPECTRAL.key}" in row for row in rows):
+        about = "Sharpness in dB: the distance of power spectra, low is good, and fine detail, below 0 where there is less of it than in real pictures:"
+        parts += [about, _both_guides(results, {"spectral distance": SPECTRAL, "fine detail": FINE_DETAIL})]
     return "\n\n".join(parts)
+
+
+def _both_guides(results: StudyResults, shown: dict[str, Headline]) -> str:
+    """A line a width, two columns a score."""
+    heads = ["α", "trained", *(f"{name}, {guide}" for name in shown for guide in GUIDES), "seeds"]
+    lines = [_real(results, [(h.key, h.digits) for h in shown.values()], len(GUIDES))]
+    for group in results.grid:
+        cells = [_cell(group.score(guide, h.key), h.digits) for h in shown.values() for guide in GUIDES]
+        lines.append([*_heading(group), *cells, seeds_text(len(group.rows))])
+    return markdown_table(heads, filter(None, lines))
 
 
 def factor_table(results: StudyResults, guide: str) -> str:
