@@ -42,7 +42,8 @@ def lines_of(text: str, guide: str) -> dict[str, list[str]]:
 
 def test_the_page_has_every_fragment_and_every_method(repository):
     page = (BOOK / "closing_the_gap.md").read_text(encoding="utf-8")
-    included = re.findall(r"\{include\} _generated/gap_(\w+)\.md", page)
+    both = page + (BOOK / "what_distances_miss.md").read_text(encoding="utf-8")
+    included = re.findall(r"\{include\} _generated/gap_(\w+)\.md", both)
     assert sorted(included) == sorted(gap_report.fragments(load_study(gap_report.PRESET)))
     assert set(gap_report.METHODS) == set(VARIANTS)
     settings = {name for values in VARIANTS.values() for name in values}
@@ -118,6 +119,24 @@ def test_a_better_method_is_said_to_be(repository, monkeypatch):
     text = plain(gap_report.fragments(load_study(gap_report.PRESET))["summary"])  # each against the start of its own seed
     assert "**Closer to the teacher:** teacher's mapping network and codes (−9.0)." in text
     assert "**Within what seeds do:** real pictures beside the teacher's, for $D$ (+0.5)." in text
+
+
+def test_blur_is_what_the_distance_praises_and_the_spectrum_does_not(repository, monkeypatch):
+    import made_up_study
+
+    monkeypatch.setitem(made_up_study.EXTRA, "feature", -9.0)  # better in both
+    monkeypatch.setitem(made_up_study.EXTRA, "teacher_alone", -9.0)
+    write_run(repository, gap_report.PRESET, MAIN, True, 777, "feature", pictures=False)
+    assert "none is better in one" in gap_report.fragments(load_study(gap_report.PRESET))["blur"]
+    blurred = write_run(repository, gap_report.PRESET, MAIN, True, 777, "teacher_alone", pictures=False) / "metrics.json"
+    metrics = json.loads(blurred.read_text())
+    for guide in ("latent", "reference"):
+        metrics[guide]["mean"] |= {"spectral_distance": 9.25, "fine_detail": -7.5}
+    blurred.write_text(json.dumps(metrics))
+    text = plain(gap_report.fragments(load_study(gap_report.PRESET))["blur"])
+    assert re.findall(r"^\| ([^|]*) \|", text, re.M)[2:] == ["teacher", f"α = {MAIN}, distilled as in the thesis", gap_report.METHODS["teacher_alone"]]
+    frechet = " / ".join(f"{made_frechet(MAIN, True, 777, guide, 'teacher_alone'):.2f}" for guide in ("latent", "reference"))
+    assert f"| {frechet} | 9.25 / 9.25 | −7.50 / −7.50 | 1 seed |" in text
 
 
 def test_its_runs_are_not_taken_for_the_ablation_s(tmp_path, monkeypatch):

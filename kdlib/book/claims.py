@@ -108,25 +108,28 @@ class Claim:
 
 def distance(guide: str) -> Measure:
     """The Frechet distance in the first feature network that the rows were judged by, of one guide or the mean of "both"."""
-    guides = GUIDES if guide == "both" else (guide,)
 
     def of(row: dict) -> float | None:
-        key = next((scores["frechet"] for scores in row.get("feature_networks", {}).values()), "")
-        values = [score(row, g, key) for g in guides]
-        return None if None in values else sum(values) / len(values)
+        return _score(row, guide, next((scores["frechet"] for scores in row.get("feature_networks", {}).values()), ""))
 
     return Measure(guide, of, 1, lower_is_better=True)
 
 
+def _score(row: dict, guide: str, key: str) -> float | None:
+    """A score of one guide, or the mean over "both"; None where the row lacks it."""
+    values = [score(row, g, key) for g in (GUIDES if guide == "both" else (guide,))]
+    return None if None in values else sum(values) / len(values)
+
+
 def diversity(guide: str) -> Measure:
     def of(row: dict) -> float | None:
-        return score(row, guide, next((scores["diversity"] for scores in row.get("feature_networks", {}).values()), ""))
+        return _score(row, guide, next((scores["diversity"] for scores in row.get("feature_networks", {}).values()), ""))
 
     return Measure(guide, of, 2)
 
 
 def factor(guide: str, key: str, lower_is_better: bool = False) -> Measure:
-    return Measure(guide, lambda row: score(row, guide, key), lower_is_better=lower_is_better)
+    return Measure(guide, lambda row: _score(row, guide, key), lower_is_better=lower_is_better)
 
 
 # ---- comparisons ----

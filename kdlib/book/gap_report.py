@@ -10,11 +10,11 @@ from pathlib import Path
 
 from kdlib.book.ablation import cost_of, measure_of
 from kdlib.book.ablation_report import changed, figure
-from kdlib.book.claims import UNDECIDED, distance
+from kdlib.book.claims import UNDECIDED, distance, factor
 from kdlib.book.seeds import Group, seeds_text, tidy
 from kdlib.book.study_report import Study, ended, joined, main_scores
 from kdlib.book.study_tables import NONE
-from kdlib.headlines import FACTORS, Headline
+from kdlib.headlines import FACTORS, FINE_DETAIL, SPECTRAL, Headline, distances
 from kdlib.paths import reference_folder
 from kdlib.results import GUIDES, markdown_table
 
@@ -56,6 +56,7 @@ def fragments(study: Study, folder: Path | None = None) -> dict[str, str]:
         "path": joined(*(path(study, guide) for guide in GUIDES)) if start is not None else "",
         "figure": figure(study) if has_any else "",
         "missing": missing(study),
+        "blur": blur(study),
         "exchange": exchange((reference_folder() / PRESET if folder is None else folder) / EXCHANGE),
     }
     return {name: ended(text) for name, text in parts.items()}
@@ -122,6 +123,31 @@ def summary(study: Study) -> str:
     about = "Change of the Fréchet distance against the thesis's recipe, mean of both kinds of guidance."
     sentences = [f"**{told[verdict]}:** {'; '.join(names)}." for verdict, names in sorted_in.items() if names]
     return joined(about, *sentences) if sentences else ""
+
+
+def blur(study: Study) -> str:
+    """Methods that the Frechet distance praises and the power spectrum does not, between the teacher and the thesis's recipe."""
+    results = study.results
+    start = results.student(results.main, True)
+    if start is None:
+        return missing(study)
+    torn = []
+    for variant in results.variants:
+        parts = [cost_of(results, variant, measure) for measure in (distance("both"), factor("both", SPECTRAL.key, lower_is_better=True))]
+        if None not in parts and parts[0].margin < 0 < parts[1].margin:
+            torn.append(variant)
+    if not torn:
+        return "Of the students that are kept now, none is better in one and worse in the other."
+    groups = {"teacher": results.teacher, f"α = {results.main}, distilled as in the thesis": start}
+    groups |= {named(variant): results.student(results.main, True, variant) for variant in torn}
+    shown = [*distances(start.rows, "frechet")[:1], SPECTRAL, FINE_DETAIL]
+    lines = []
+    for name, group in groups.items():
+        if group is not None:
+            spreads = [[group.score(guide, h.key) for guide in GUIDES] for h in shown]
+            cells = [" / ".join(NONE if s is None else tidy(s.text(h.digits)) for s in both) for both, h in zip(spreads, shown)]
+            lines.append([name, *cells, seeds_text(len(group.rows))])
+    return joined(markdown_table(["latent- / reference-guided", *(h.heading for h in shown), "seeds"], lines))
 
 
 def missing(study: Study) -> str:
