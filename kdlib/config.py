@@ -5,7 +5,7 @@ A name that no dataclass of `kdlib.settings` knows, a value of the wrong type or
 
 A file with ``base = "mini"`` says only what differs from that shipped preset. It takes over the base's sections setting by setting,
 all but [study]: which runs are made is for each preset to say. In the same way a variant with ``like = "other"`` says only what
-differs from that other variant of its file.
+differs from that other variant of its file, or of another shipped preset: ``like = "beyond/teacher_alone"``.
 """
 
 import tomllib
@@ -117,12 +117,20 @@ def _spelled_out(variants: dict[str, Any], where: str) -> dict[str, Any]:
         if not isinstance(values, dict) or "like" not in values:
             return values
         like, own = values["like"], {key: value for key, value in values.items() if key != "like"}
+        preset, _, elsewhere = str(like).rpartition("/")
+        if preset in preset_names() and f"{preset}.toml" != where and elsewhere in (theirs := _variants_of(preset)):
+            return {**theirs[elsewhere], **own}
         if like not in variants or like in (*asking, name):
             others = ", ".join(other for other in variants if other not in (*asking, name))
-            raise InputError(f"{where}: variant {name}: like = {like!r}: must be another variant, one of {others}")
+            raise InputError(f"{where}: variant {name}: like = {like!r}: must be another variant, one of {others}; or PRESET/VARIANT of a shipped preset")
         return {**whole(like, (*asking, name)), **own}
 
     return {name: whole(name, ()) for name in variants}
+
+
+def _variants_of(preset: str) -> dict[str, Any]:
+    file = f"{preset}.toml"
+    return _spelled_out(_read(PRESET_FOLDER / file).get("study", {}).get("variants", {}), file)
 
 
 def load_preset(name: str | Path, *, variant: str | None = None, **overrides: Any) -> Preset:

@@ -207,9 +207,18 @@ def test_a_variant_like_another_says_only_what_differs(tmp_path):
     assert preset_from_dict(most.as_dict()) == most  # spelled out: what a run folder keeps needs no other variant
 
 
+def test_a_variant_may_be_like_one_of_a_shipped_preset(tmp_path):
+    file = tmp_path / "like.toml"
+    file.write_text(LIKE.replace('like = "plain"', 'like = "beyond/teacher_alone_longer"'))
+    theirs = load_preset("beyond").study.variants["teacher_alone_longer"]
+    assert load_preset(str(file)).study.variants["more"] == {**theirs, "lambda_style_use_reference": 0.25, "lambda_cyc": 2}
+    assert theirs["student_iterations"] == 6000 and theirs["lambda_output_l1"] == load_preset("beyond").study.variants["teacher_alone"]["lambda_output_l1"]
+
+
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
+        ('like = "plain"', 'like = "beyond/nothing"', "variant more: like = 'beyond/nothing': must be another variant, one of plain, most; or PRESET/VARIANT"),
         ('like = "more"', 'like = "mroe"', "like.toml: variant most: like = 'mroe': must be another variant, one of plain, more"),
         ('like = "more"', 'like = "most"', "variant most: like = 'most': must be another variant, one of plain, more"),
         ('like = "plain"', 'like = "most"', "must be another variant, one of plain"),  # in a circle
