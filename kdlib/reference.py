@@ -21,8 +21,9 @@ BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 def keep(path: Path, weights: bool = False) -> str:
     """Copy a finished run's text and last samples to runs/reference/<preset>/<name>; ``weights``: its weights and notebooks too.
 
-    Returns where it went. Raises `InputError` if the run is not finished, has no scores, saw pictures that may not be
-    passed on (a folder data set), or has a file too large for git.
+    Of a run on pictures of one's own (a folder data set) numbers only: neither a picture nor weights that saw them.
+    Returns where it went. Raises `InputError` if the run is not finished, has no scores, is of no shipped preset, names a path of this
+    machine, or has a file too large for git.
     """
     run = Run(Path(path).resolve())
     if not run.finished:
@@ -30,18 +31,22 @@ def keep(path: Path, weights: bool = False) -> str:
     settings = run.settings()
     if run.imported:
         raise InputError(f"{shown(run.path)}: weights released by others are not kept; only runs that were trained here are")
-    if settings.preset.data.source != "critters" or settings.preset.name not in preset_names():
-        raise InputError(f"{shown(run.path)}: only runs of shipped presets on Critters are kept; others may hold pictures that are not ours")
+    if settings.preset.name not in preset_names():
+        raise InputError(f"{shown(run.path)}: only runs of shipped presets are kept: nobody else could repeat it")
+    ours = settings.preset.data.source == "critters"
+    if weights and not ours:
+        raise InputError(f"{shown(run.path)}: weights trained on pictures that are not ours are not kept; leave --weights out to keep the numbers")
     names = [*KEPT, *(name for name in ALSO if (run.path / name).is_file()), *(p.name for pattern in SHIPPED if weights for p in sorted(run.path.glob(pattern)))]
     last = f"{run.json('finished.json')['step']:07d}"
-    names += [f"samples/{guide}_{last}.png" for guide in ("latent", "reference")]
+    if ours:
+        names += [f"samples/{guide}_{last}.png" for guide in ("latent", "reference")]
     for name in names:
         if not (run.path / name).is_file():
             raise InputError(f"{shown(run.path / name)}: missing; evaluate the run before keeping it")
         if (run.path / name).stat().st_size > LARGEST:
             raise InputError(f"{shown(run.path / name)}: larger than {LARGEST // 2**20} MiB, too large to keep in git")
-    machine = settings.preset.machine
-    for name, place in (("landmarks", machine.landmarks), ("teacher", machine.teacher)):
+    data, machine = settings.preset.data, settings.preset.machine
+    for name, place in (("landmarks", machine.landmarks), ("teacher", machine.teacher), ("data_root", data.data_root)):
         if Path(place).is_absolute():
             raise InputError(f"{shown(run.path)}: its setting {name} is a path of this machine ({place}); train it with one in the repository")
     target = reference_folder() / settings.preset.name / run.name

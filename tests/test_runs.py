@@ -31,9 +31,9 @@ def networks(name, frechet=None, kernel=None):
     return {"name": name, "scores": scores}
 
 
-def finished_run(path, role=STUDENT, alpha=8, distill=False, seconds=1.0, frechet=3.0) -> Run:
+def finished_run(path, role=STUDENT, alpha=8, distill=False, seconds=1.0, frechet=3.0, **overrides) -> Run:
     """A run folder as training and evaluation leave it, with made-up scores and real weights."""
-    settings = RunSettings(load_preset("smoke"), role, alpha, distill, ("cat", "dog", "fox"), "pictures")
+    settings = RunSettings(load_preset("smoke", **overrides), role, alpha, distill, ("cat", "dog", "fox"), "pictures")
     run = open_run(path, settings)
     nets = settings.build(seed=alpha)
     save_weights(run.weights, {n: getattr(nets, n) for n in nets.TRANSLATING}, {"step": 6})
@@ -233,13 +233,33 @@ def test_a_width_that_cannot_be_built_leaves_no_folder(folder, monkeypatch):
 
 
 def test_keep_refuses_what_may_not_be_passed_on(folder):
-    settings = RunSettings(load_preset("smoke", source="folder", data_root="x", feature_networks="squeezenet"), STUDENT, 8, False, ("a", "b"), "")
-    run = open_run(folder / "runs" / "smoke" / "faces", settings)
+    def run_on(root: str, **changed) -> Run:
+        preset = dataclasses.replace(load_preset("smoke", source="folder", data_root=root, feature_networks="squeezenet"), **changed)
+        return open_run(folder / "runs" / "smoke" / f"faces{len(list(folder.rglob('settings.json')))}", RunSettings(preset, STUDENT, 8, False, ("a", "b"), ""))
+
+    run = run_on("x")
     with pytest.raises(InputError, match="not a finished run"):
         reference.keep(run.path)
     run.write_json("finished.json", {"step": 1})
-    with pytest.raises(InputError, match="only runs of shipped presets on Critters"):
-        reference.keep(run.path)
+    with pytest.raises(InputError, match="weights trained on pictures that are not ours"):
+        reference.keep(run.path, weights=True)
+    for other, said in ((run_on("x", name="mine"), "only runs of shipped presets"), (run_on("/home/me/x"), "data_root is a path of this machine")):
+        other.write_json("finished.json", {"step": 1})
+        for name in reference.KEPT[3:]:
+            (other.path / name).write_text("[]")
+        (other.path / "environment.json").write_text("[]")
+        with pytest.raises(InputError, match=said):
+            reference.keep(other.path)
+
+
+def test_keep_takes_numbers_alone_of_pictures_that_are_not_ours(folder):
+    run = finished_run(folder / "runs" / "smoke" / "alpha8", source="folder", data_root="x", feature_networks="squeezenet")
+    for name in ("environment.json", "log.jsonl", "timing.jsonl", "05_evaluation.ipynb"):
+        (run.path / name).write_text("[]")
+    (run.path / "samples").mkdir()
+    (run.path / "samples" / "latent_0000006.png").write_bytes(b"png")
+    reference.keep(run.path)
+    assert {path.name for path in (folder / "kept" / "smoke" / "alpha8").iterdir()} == set(reference.KEPT)
 
 
 def test_keep_copies_text_and_weights(folder):

@@ -192,7 +192,7 @@ def overview(found: Iterable[Group], shown: Sequence[Headline]) -> tuple[Line, l
     return heads, lines
 
 
-def by_preset(rows: Mapping[str, Sequence[dict[str, Any]]], lines: tuple[str, ...] = ("FID", "Frechet", "LPIPS", "domain", "content", "style followed")) -> str:
+def by_preset(rows: Mapping[str, Sequence[dict[str, Any]]], lines: tuple[str, ...] = ("FID", "Frechet", "LPIPS", "spectral", "domain", "content", "style followed")) -> str:
     """Markdown, a table a preset: side by side where the runs are few, else a line a group of seeds; ``lines`` as in `as_markdown`."""
     parts = []
     for preset, mine in rows.items():
