@@ -7,9 +7,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from kdlib.book import ablation_report, bottleneck_report, claims_report, cost_report, deployment_report, explorer, gap_report, study_report, width_report
+from kdlib.book import (
+    ablation_report, bottleneck_report, claims_report, cost_report, deployment_report, explorer, gap_report, path_report, study_report, width_report,
+)  # fmt: skip
 from kdlib.book.seeds import Group, StudyResults, seeds_text
-from kdlib.book.study_tables import WIDEST, side_by_side
+from kdlib.book.study_tables import TOLD, WIDEST, side_by_side
 from kdlib.files import write_text
 from kdlib.headlines import FACTORS, Headline, distances, headlines
 from kdlib.paths import REPOSITORY, reference_folder
@@ -20,7 +22,7 @@ from kdlib.scoring.factor_network import REPORT
 GENERATED = REPOSITORY / "book" / "_generated"
 PAGES = {  # of kept presets that have their own
     study_report.REFERENCE: "reference_study", bottleneck_report.PRESET: "what_distances_miss", gap_report.PRESET: "closing_the_gap",
-    width_report.PRESET: "where_width_goes",
+    width_report.PRESET: "where_width_goes", ablation_report.PRESET: "ablation", path_report.PRESET: "closing_the_gap",
 }  # fmt: skip
 
 
@@ -28,7 +30,7 @@ def write_fragments(preset: str, folder: Path = GENERATED) -> None:
     """Write the fragments of every page that has any; files that would not change are left alone.
 
     findings.md, results.md and model_card.md, the cost page's cost_*.md, those of the reference study, study_*.md and ablation_*.md,
-    explorer.md, deployment_*.md, gap_*.md and width_*.md of the pages beyond the thesis, and bottleneck_*.md of the page on what set
+    explorer.md, deployment_*.md, gap_*.md, path_*.md and width_*.md of the pages beyond the thesis, and bottleneck_*.md of the page on what set
     distances miss.
     """
     study = study_report.load_study()
@@ -38,6 +40,7 @@ def write_fragments(preset: str, folder: Path = GENERATED) -> None:
     fragments |= {f"ablation_{name}": text for name, text in ablation_report.fragments(ablation_report.ablation_study()).items()}
     fragments |= {f"deployment_{name}": text for name, text in deployment_report.fragments().items()}
     fragments |= {f"gap_{name}": text for name, text in gap_report.fragments(study_report.load_study(gap_report.PRESET)).items()}
+    fragments |= {f"path_{name}": text for name, text in path_report.fragments(study_report.load_study(path_report.PRESET)).items()}
     fragments |= {f"width_{name}": text for name, text in width_report.fragments().items()}
     fragments |= {f"bottleneck_{name}": text for name, text in bottleneck_report.fragments().items()}
     for name, text in fragments.items():
@@ -70,7 +73,7 @@ def findings(preset: str) -> str:
         parts.append(f"**The students** had {few:,} iterations, the teacher {many:,}: what they do not do yet is not what they cannot learn.")
     parts += [_student_sentence(rows, group) for group in found.grid if group["distilled"]]
     parts += _distillation_sentences(found)
-    return "\n\n".join([*parts, side_by_side(rows, ("parameters", "MACs", "FID", "Frechet", "LPIPS", "domain", "content", "style followed")), ""])
+    return "\n\n".join([*parts, side_by_side(rows, ("parameters", "MACs", *TOLD)), ""])
 
 
 def _iterations(teachers: list[dict[str, Any]], students: list[dict[str, Any]]) -> str:

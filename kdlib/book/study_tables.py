@@ -23,6 +23,7 @@ from kdlib.study import students
 from kdlib.views.thesis import TEACHER_ALPHA, printed_tables
 
 NONE = "–"
+TOLD = ("FID", "Frechet", "LPIPS", "spectral", "domain", "content", "style followed")  # beginnings of the scores that short tables have
 WIDEST = 8  # runs that a table with a column a run has room for
 FACTOR_DIGITS = 2  # six of them stand beside each other
 Line = list[str]
@@ -192,11 +193,11 @@ def overview(found: Iterable[Group], shown: Sequence[Headline]) -> tuple[Line, l
     return heads, lines
 
 
-def by_preset(rows: Mapping[str, Sequence[dict[str, Any]]], lines: tuple[str, ...] = ("FID", "Frechet", "LPIPS", "spectral", "domain", "content", "style followed")) -> str:
-    """Markdown, a table a preset: side by side where the runs are few, else a line a group of seeds; ``lines`` as in `as_markdown`."""
+def by_preset(rows: Mapping[str, Sequence[dict[str, Any]]]) -> str:
+    """Markdown, a table a preset: side by side where the runs are few, else a line a group of seeds."""
     parts = []
     for preset, mine in rows.items():
-        parts += [f"Preset `{preset}`:", side_by_side(mine, ("iterations", "parameters", "MACs", *lines))]
+        parts += [f"Preset `{preset}`:", side_by_side(mine, ("iterations", "parameters", "MACs", *TOLD))]
     return "\n\n".join(parts)
 
 

@@ -1,0 +1,94 @@
+"""The path to a student twenty times smaller than its teacher, as Markdown: one change a line, from the thesis's recipe to the best found.
+
+Each line is a variant of preset ``small`` and has all that the line before it has; it begins with a distilled student of the base.
+"""
+
+from kdlib.book.claims import Measure, distance
+from kdlib.book.seeds import BLANK, Group, seeds_text, tidy
+from kdlib.book.study_report import Study, ended, joined
+from kdlib.book.study_tables import NONE
+from kdlib.headlines import FACTORS, SPECTRAL, Headline, distances
+from kdlib.results import GUIDES, markdown_table
+
+PRESET = "small"
+AIM = {"parameters": 20.0, "macs": 10.0, "frechet": 1.05}  # at least so many times fewer; at most so many times the teacher's
+STEPS = {
+    "teacher_critic": "taught by the teacher's pictures, features and codes and a discriminator of its pictures",
+    "half_resolution": "generator at half the resolution, its channels where they cost less",
+    "longer": "three times as many iterations",
+}
+
+
+def fragments(study: Study) -> dict[str, str]:
+    """Markdown by the name of the page's part."""
+    return {"steps": ended(joined(steps(study), verdict(study), missing(study)))}
+
+
+def _groups(study: Study) -> dict[str, Group]:
+    """The path's stations that are kept, by what is done there."""
+    results = study.results
+    start = {f"α = {results.main}, distilled as in the thesis": results.student(results.main, True)}
+    steps = {f"… {STEPS.get(name, name)}": results.student(results.main, True, name) for name in study.preset.study.variants}
+    return {name: group for name, group in (start | steps).items() if group is not None}
+
+
+def _scores(group: Group) -> list[Headline]:
+    told = [h for h in FACTORS if h.key in ("domain_accuracy", "content_correlation", "style_correlation")]
+    return [*distances(group.rows, "frechet")[:1], SPECTRAL, *told]
+
+
+def steps(study: Study) -> str:
+    """A line a station: cost, every score of both guides, time of training."""
+    groups = _groups(study)
+    if not groups:
+        return ""
+    whole = ({"**teacher**": study.results.teacher} if study.results.teacher else {}) | groups
+    shown = _scores(next(iter(whole.values())))
+    lines = []
+    for name, group in whole.items():
+        cells = [" / ".join(_cell(group, guide, h) for guide in GUIDES) for h in shown]
+        lines.append([name, *(_fewer(study, group, key) for key in ("parameters", "macs")), *cells, _hours(group), seeds_text(len(group.rows))])
+    heads = ["latent- / reference-guided", "weights", "MACs", *(h.heading for h in shown), "hours of training", "seeds"]
+    return f"```{{table}}\n:class: kdnamed\n\n{markdown_table(heads, lines)}\n```"
+
+
+def _cell(group: Group, guide: str, headline: Headline) -> str:
+    spread = group.score(guide, headline.key)
+    return NONE if spread is None else tidy(spread.text(min(headline.digits, 2)))
+
+
+def _fewer(study: Study, group: Group, key: str) -> str:
+    """A count, and how many times smaller than the teacher's."""
+    size, unit = (1e6, "M") if group[key] >= 1e6 else (1e3, "k")
+    text, teacher = f"{group[key] / size:.3g}{BLANK}{unit}", study.results.teacher
+    return text if teacher is None or not group.is_student else f"{text} ({teacher[key] / group[key]:.1f}×)"
+
+
+def _hours(group: Group) -> str:
+    spread = group.spread(lambda row: row["seconds"] / 3600)
+    return NONE if spread is None else f"{spread.mean:.1f}"
+
+
+def verdict(study: Study) -> str:
+    """How the last station that is kept stands beside the aim; nothing where one of the two ends is not kept."""
+    groups, teacher = _groups(study), study.results.teacher
+    if teacher is None or len(groups) < 2:
+        return ""
+    name, last = list(groups.items())[-1]
+    told = [
+        f"{teacher[key] / last[key]:.1f} times fewer {what} (aim: {AIM[key]:g})" for key, what in (("parameters", "weights"), ("macs", "multiply-accumulates"))
+    ]
+    for guide in GUIDES:
+        mine, its = (_mean(group, distance(guide)) for group in (last, teacher))
+        told.append(f"a {guide}-guided Fréchet distance {mine / its:.2f} times the teacher's (aim: {AIM['frechet']:g})")
+    return f"**At the end of the path so far** ({name.removeprefix('… ')}): {'; '.join(told)}."
+
+
+def _mean(group: Group, measure: Measure) -> float:
+    return group.spread(measure.of).mean
+
+
+def missing(study: Study) -> str:
+    """The stations that are not run yet, with the command."""
+    left = [f"`{name}`" for name in study.preset.study.variants if study.results.student(study.results.main, True, name) is None]
+    return f"*Not run yet:* {', '.join(left)}: `python -m kdlib study --preset {study.preset.name}`." if left else ""

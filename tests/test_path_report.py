@@ -1,0 +1,67 @@
+"""The path to a small student, from made-up runs and from none."""
+
+import re
+
+import pytest
+from made_up_study import made_frechet, write_run, write_study
+
+from kdlib import paths
+from kdlib.book import path_report
+from kdlib.book.study_report import load_study
+from kdlib.config import load_preset
+from kdlib.profiling import cost
+from kdlib.runs import STUDENT, TEACHER, RunSettings
+
+PRESET = load_preset(path_report.PRESET)
+MAIN = PRESET.study.main
+
+
+def plain(text: str) -> str:
+    return text.replace("\N{NO-BREAK SPACE}", " ")
+
+
+@pytest.fixture
+def repository(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "REPOSITORY", tmp_path)
+    write_study(paths.reference_folder(), "mini", pictures=False)
+    return paths.reference_folder()
+
+
+def test_the_page_has_the_fragment_and_every_step_is_described():
+    page = (paths.REPOSITORY / "book" / "closing_the_gap.md").read_text(encoding="utf-8")
+    assert re.findall(r"_generated/path_(\w+)\.md", page) == ["steps"]
+    assert set(path_report.STEPS) == set(PRESET.study.variants)
+
+
+def test_the_end_of_the_path_has_twenty_times_fewer_weights_and_ten_times_fewer_macs():
+    """What the page promises of the design, counted on the networks that would be trained."""
+    last = load_preset(path_report.PRESET, variant=list(PRESET.study.variants)[-1])
+    domains = ("cat", "dog", "fox")
+    student = cost(RunSettings(last, STUDENT, MAIN, True, domains, "p", "t").build())
+    teacher = cost(RunSettings(load_preset("mini"), TEACHER, 192, False, domains, "p").build())
+    for key in ("parameters", "macs"):
+        assert teacher[key] / student[key] >= path_report.AIM[key]
+
+
+def test_nothing_run_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "REPOSITORY", tmp_path)
+    text = path_report.fragments(load_study(path_report.PRESET))["steps"]
+    assert text.startswith("*Not run yet:* `teacher_critic`") and "--preset small" in text
+
+
+def test_a_line_a_station_and_how_the_last_one_stands(repository, monkeypatch):
+    import made_up_study
+
+    monkeypatch.setitem(made_up_study.EXTRA, "half_resolution", -30.0)
+    for variant in ("teacher_critic", "half_resolution"):
+        write_run(repository, path_report.PRESET, MAIN, True, 777, variant, pictures=False)
+    text = plain(path_report.fragments(load_study(path_report.PRESET))["steps"])
+    lines = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("|")][2:]
+    assert [line[0] for line in lines] == ["**teacher**", f"α = {MAIN}, distilled as in the thesis", *(f"… {path_report.STEPS[v]}" for v in ("teacher_critic", "half_resolution"))]
+    teacher, student = 1000 * 192**2 // 10, 1000 * MAIN**2 // 10
+    assert lines[1][1] == f"{student / 1e3:.3g} k ({teacher / student:.1f}×)"
+    mine = [made_frechet(MAIN, True, 777, guide, "half_resolution") for guide in ("latent", "reference")]
+    assert lines[-1][3] == " / ".join(f"{value:.2f}" for value in mine)
+    its = [made_frechet(140, True, 777, guide) for guide in ("latent", "reference")]
+    assert f"a latent-guided Fréchet distance {mine[0] / its[0]:.2f} times the teacher's (aim: 1.05)" in text
+    assert text.rstrip().endswith("*Not run yet:* `longer`: `python -m kdlib study --preset small`.")
