@@ -49,19 +49,21 @@ def test_nothing_run_says_so(tmp_path, monkeypatch):
     assert text.startswith("*Not run yet:* `teacher_critic`") and "--preset small" in text
 
 
-def test_a_line_a_station_and_how_the_last_one_stands(repository, monkeypatch):
+def test_a_column_a_station_and_how_the_last_one_stands(repository, monkeypatch):
     import made_up_study
 
     monkeypatch.setitem(made_up_study.EXTRA, "half_resolution", -30.0)
     for variant in ("teacher_critic", "half_resolution"):
         write_run(repository, path_report.PRESET, MAIN, True, 777, variant, pictures=False)
     text = plain(path_report.fragments(load_study(path_report.PRESET))["steps"])
-    lines = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("|")][2:]
-    assert [line[0] for line in lines] == ["**teacher**", f"α = {MAIN}, distilled as in the thesis", *(f"… {path_report.STEPS[v]}" for v in ("teacher_critic", "half_resolution"))]
+    assert [f"{i}. {path_report.STEPS[v]}" for i, v in enumerate(PRESET.study.variants, 1)] == text.splitlines()[:3]
+    lines = {line.split(" | ")[0].strip("| "): line.strip("| ").split(" | ")[1:] for line in text.splitlines() if line.startswith("|")}
+    assert lines[""][-1] == "1 seed" and "| | teacher | start | step 1 | step 2 |" in text.replace("|  |", "| |")
     teacher, student = 1000 * 192**2 // 10, 1000 * MAIN**2 // 10
-    assert lines[1][1] == f"{student / 1e3:.3g} k ({teacher / student:.1f}×)"
+    assert lines["weights"][1] == f"{student / 1e3:.3g} k ({teacher / student:.1f}×)"
     mine = [made_frechet(MAIN, True, 777, guide, "half_resolution") for guide in ("latent", "reference")]
-    assert lines[-1][3] == " / ".join(f"{value:.2f}" for value in mine)
+    assert [lines[f"Frechet distance (factor network), {guide}"][-1] for guide in ("latent", "reference")] == [f"{value:.2f}" for value in mine]
+    assert "style followed, latent" not in lines
     its = [made_frechet(140, True, 777, guide) for guide in ("latent", "reference")]
     assert f"a latent-guided Fréchet distance {mine[0] / its[0]:.2f} times the teacher's (aim: 1.05)" in text
     assert text.rstrip().endswith("*Not run yet:* `longer`: `python -m kdlib study --preset small`.")

@@ -1,6 +1,6 @@
-"""The path to a student twenty times smaller than its teacher, as Markdown: one change a line, from the thesis's recipe to the best found.
+"""The path to a student twenty times smaller than its teacher, as Markdown: one change a step, from the thesis's recipe to the best found.
 
-Each line is a variant of preset ``small`` and has all that the line before it has; it begins with a distilled student of the base.
+Each step is a variant of preset ``small`` and has all that the step before it has; it begins with a distilled student of the base.
 """
 
 from kdlib.book.claims import Measure, distance
@@ -25,11 +25,11 @@ def fragments(study: Study) -> dict[str, str]:
 
 
 def _groups(study: Study) -> dict[str, Group]:
-    """The path's stations that are kept, by what is done there."""
+    """The path's stations that are kept: "start", "step 1", ..."""
     results = study.results
-    start = {f"α = {results.main}, distilled as in the thesis": results.student(results.main, True)}
-    steps = {f"… {STEPS.get(name, name)}": results.student(results.main, True, name) for name in study.preset.study.variants}
-    return {name: group for name, group in (start | steps).items() if group is not None}
+    names = {"start": "", **{f"step {i}": name for i, name in enumerate(study.preset.study.variants, 1)}}
+    groups = {station: results.student(results.main, True, variant) for station, variant in names.items()}
+    return {station: group for station, group in groups.items() if group is not None}
 
 
 def _scores(group: Group) -> list[Headline]:
@@ -38,23 +38,22 @@ def _scores(group: Group) -> list[Headline]:
 
 
 def steps(study: Study) -> str:
-    """A line a station: cost, every score of both guides, time of training."""
+    """What is done at each step, and a column a station: cost, scores of both guides, time of training."""
     groups = _groups(study)
     if not groups:
         return ""
-    whole = ({"**teacher**": study.results.teacher} if study.results.teacher else {}) | groups
-    shown = _scores(next(iter(whole.values())))
-    lines = []
-    for name, group in whole.items():
-        cells = [" / ".join(_cell(group, guide, h) for guide in GUIDES) for h in shown]
-        lines.append([name, *(_fewer(study, group, key) for key in ("parameters", "macs")), *cells, _hours(group), seeds_text(len(group.rows))])
-    heads = ["latent- / reference-guided", "weights", "MACs", *(h.heading for h in shown), "hours of training", "seeds"]
-    return f"```{{table}}\n:class: kdnamed\n\n{markdown_table(heads, lines)}\n```"
-
-
-def _cell(group: Group, guide: str, headline: Headline) -> str:
-    spread = group.score(guide, headline.key)
-    return NONE if spread is None else tidy(spread.text(min(headline.digits, 2)))
+    whole = ({"teacher": study.results.teacher} if study.results.teacher else {}) | groups
+    told = [f"{i}. {STEPS.get(name, name)}" for i, name in enumerate(study.preset.study.variants, 1)]
+    lines = [[name, *(_fewer(study, group, key) for group in whole.values())] for key, name in (("parameters", "weights"), ("macs", "MACs"))]
+    for headline in _scores(next(iter(whole.values()))):
+        for guide in GUIDES:
+            spreads = [group.score(guide, headline.key) for group in whole.values()]
+            if any(spreads):
+                cells = [NONE if spread is None else tidy(spread.text(min(headline.digits, 2))) for spread in spreads]
+                lines.append([f"{headline.heading}, {guide}", *cells])
+    lines.append(["hours of training", *(_hours(group) for group in whole.values())])
+    lines.append(["", *(seeds_text(len(group.rows)) for group in whole.values())])
+    return joined("\n".join(told), markdown_table(["", *whole], lines))
 
 
 def _fewer(study: Study, group: Group, key: str) -> str:
@@ -81,7 +80,7 @@ def verdict(study: Study) -> str:
     for guide in GUIDES:
         mine, its = (_mean(group, distance(guide)) for group in (last, teacher))
         told.append(f"a {guide}-guided Fréchet distance {mine / its:.2f} times the teacher's (aim: {AIM['frechet']:g})")
-    return f"**At the end of the path so far** ({name.removeprefix('… ')}): {'; '.join(told)}."
+    return f"**At {name}**: {'; '.join(told)}."
 
 
 def _mean(group: Group, measure: Measure) -> float:
