@@ -17,6 +17,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason="no CUDA device"))
 
 
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """runs/reference of a repository that keeps a made-up reference study, and no run of a preset that starts from it."""
+    from made_up_study import write_study
+
+    from kdlib import paths
+
+    monkeypatch.setattr(paths, "REPOSITORY", tmp_path)
+    write_study(paths.reference_folder(), "mini", pictures=False)
+    return paths.reference_folder()
+
+
 @pytest.fixture(scope="session")
 def sample_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the sources of the sample book, built once."""

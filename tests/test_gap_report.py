@@ -4,8 +4,7 @@ import json
 import re
 from types import SimpleNamespace
 
-import pytest
-from made_up_study import made_frechet, made_scores, write_run, write_study
+from made_up_study import made_frechet, made_scores, plain, write_run
 
 from kdlib import paths
 from kdlib.book import gap_report
@@ -19,18 +18,6 @@ from kdlib.runs import TEACHER
 BOOK = paths.REPOSITORY / "book"
 VARIANTS = load_preset(gap_report.PRESET).study.variants
 MAIN = load_preset(gap_report.PRESET).study.main
-
-
-def plain(text: str) -> str:
-    return text.replace("\N{NO-BREAK SPACE}", " ")
-
-
-@pytest.fixture
-def repository(tmp_path, monkeypatch):
-    """The reference study is kept; of the page's own runs none is yet."""
-    monkeypatch.setattr(paths, "REPOSITORY", tmp_path)
-    write_study(paths.reference_folder(), "mini", pictures=False)
-    return paths.reference_folder()
 
 
 def lines_of(text: str, guide: str) -> dict[str, list[str]]:

@@ -2,8 +2,7 @@
 
 import re
 
-import pytest
-from made_up_study import made_frechet, write_run, write_study
+from made_up_study import made_frechet, plain, write_run
 
 from kdlib import paths
 from kdlib.book import path_report
@@ -14,17 +13,6 @@ from kdlib.runs import STUDENT, TEACHER, RunSettings
 
 PRESET = load_preset(path_report.PRESET)
 MAIN = PRESET.study.main
-
-
-def plain(text: str) -> str:
-    return text.replace("\N{NO-BREAK SPACE}", " ")
-
-
-@pytest.fixture
-def repository(tmp_path, monkeypatch):
-    monkeypatch.setattr(paths, "REPOSITORY", tmp_path)
-    write_study(paths.reference_folder(), "mini", pictures=False)
-    return paths.reference_folder()
 
 
 def test_the_page_has_the_fragment_and_every_step_is_described():

@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 import pytest
-from made_up_study import STEP, made_frechet, made_scores, write_run, write_study
+from made_up_study import STEP, made_frechet, made_scores, plain, write_run, write_study
 
 from kdlib import paths
 from kdlib.book import ablation_report, report, study_report, study_tables
@@ -30,10 +30,6 @@ def fragments_of(study: Study, ablation: Study) -> dict[str, str]:
     """All fragments under the names of their files."""
     found = {"study": study_report.fragments(study), "ablation": ablation_report.fragments(ablation)}
     return {f"{prefix}_{name}": text for prefix, parts in found.items() for name, text in parts.items()}
-
-
-def plain(text: str) -> str:
-    return text.replace("\N{NO-BREAK SPACE}", " ")
 
 
 def figures_in(text: str) -> list[dict]:
