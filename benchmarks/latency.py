@@ -23,6 +23,7 @@ import torch
 from common import options_of, report
 
 from kdlib.architecture import Architecture, GeneratorDesign
+from kdlib.book.speed import JOINED_TEACHER
 from kdlib.deploy.deployment import export_folder, subject_of
 from kdlib.deploy.export import example_inputs, exportable, to_onnx, trace
 from kdlib.deploy.inference_form import FORMS
@@ -74,7 +75,8 @@ def candidates(file: Path, size: int) -> dict[str, tuple[Networks, str]]:
         raise InputError(f"{file}: no candidates could be read ({error})") from error
     if not asked:
         raise InputError(f"{file}: has no candidates at {size} px; write them in a table [{size}]")
-    found = {TEACHER: (build_networks(teacher_alpha, image_size=size, base_width=base_width, seed=0), "plain")}
+    teacher = build_networks(teacher_alpha, image_size=size, base_width=base_width, seed=0)
+    found = {TEACHER: (teacher, "plain"), JOINED_TEACHER: (teacher, "joined")}  # what a new order of operations brings, it brings the teacher, too
     for name, settings in asked.items():
         own = dict(settings)
         alpha, form = own.pop("alpha", teacher_alpha), own.pop("form", "plain")
@@ -83,7 +85,7 @@ def candidates(file: Path, size: int) -> dict[str, tuple[Networks, str]]:
         except TypeError as error:
             raise InputError(f"{file}: {name}: {error}; settings are alpha, form, stage_widths, separable_up, pixel_shuffle") from error
         found[name] = (networks_of(arch, seed=0), form)
-    for nets, _ in found.values():
+    for nets in {id(nets): nets for nets, _ in found.values()}.values():
         randomised(nets.generator)
     return found
 

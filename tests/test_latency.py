@@ -163,7 +163,7 @@ def test_candidates_come_from_a_file(tmp_path):
     file.write_text('[64]\n"α = 4" = { alpha = 4 }\n"half" = { alpha = 4, pixel_shuffle = 2, stage_widths = [3, 5], form = "joined" }\n')
     found = latency_benchmark.candidates(file, 64)
     assert {name: (nets.generator.arch.generator_widths, form) for name, (nets, form) in found.items()} == {
-        "teacher": ([24, 48, 96], "plain"), "α = 4": ([4, 4, 4], "plain"), "half": ([3, 5], "joined")
+        "teacher": ([24, 48, 96], "plain"), "teacher, joined": ([24, 48, 96], "joined"), "α = 4": ([4, 4, 4], "plain"), "half": ([3, 5], "joined")
     }  # fmt: skip
     with pytest.raises(InputError, match=r"has no candidates at 256 px; write them in a table \[256\]"):
         latency_benchmark.candidates(file, 256)

@@ -1,6 +1,7 @@
 """Narrowed generators against the whole one with the cut channels' readers at zero, the benchmark around them, and the page's fragments."""
 
 import copy
+import dataclasses
 import json
 from types import SimpleNamespace
 
@@ -130,6 +131,28 @@ def test_the_benchmark_and_its_fragments(result):
     for size in (64, 256):
         assert parts[f"candidates_{size}"].startswith(f"Not measured yet: `python benchmarks/latency.py --size {size} --candidates")
     assert parts["trained"] == "Not trained yet: `python -m kdlib study --preset width`.\n"
+
+
+def test_candidates_are_compared_with_the_teacher_of_their_own_form(tmp_path):
+    archs = {
+        "teacher": Architecture(64, 3, 192, False, base_width=24), "teacher, joined": Architecture(64, 3, 192, False, base_width=24),
+        "plain": Architecture(64, 3, 24, True, base_width=24),
+        "half": Architecture(64, 3, 24, True, base_width=24, design=GeneratorDesign((40, 32), pixel_shuffle=2)),
+    }  # fmt: skip
+    forms = {"teacher, joined": "joined", "half": "joined"}
+    models = {n: {**dataclasses.asdict(a), "parameters": 1, "macs": m, "form": forms.get(n, "plain")} for (n, a), m in zip(archs.items(), (90, 90, 30, 15))}
+    seconds = {"teacher": 0.12, "teacher, joined": 0.06, "plain": 0.015, "half": 0.005}
+    rows = [
+        {"model": name, "runtime": "openvino", "precision": precision, "median_seconds": value / faster}
+        for name, value in seconds.items() for precision, faster in (("fp32", 1), ("int8", 4))
+    ]  # fmt: skip
+    (tmp_path / "latency_64.json").write_text(json.dumps({"models": models, "rows": rows, "threads": 2}))
+    text = width_report.fragments(tmp_path)["candidates_64"].replace("\N{NO-BREAK SPACE}", " ")
+    cells = {line.split(" | ")[0].strip("| "): line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("|")}
+    assert cells["teacher, joined"][2:] == ["", "", "60 ms", "15 ms"]
+    assert cells["plain"][2:] == ["28.0× fewer", "3.0× fewer", "15 ms, 8.0×", "3.8 ms, 8.0×"]
+    assert cells["half"][1:] == ["40·32 from 32 px", "21.7× fewer", "6.0× fewer", "5.0 ms, 12.0×", "1.2 ms, 12.0×"]
+    assert "At least that fast: OpenVINO, fp32: half (21.7 times fewer weights)." in text  # 8 bits, which no picture was judged in, do not count
 
 
 def test_the_page_includes_every_fragment(tmp_path):

@@ -115,6 +115,8 @@ def test_measured_latency_is_a_column_where_the_networks_are_the_preset_s(tmp_pa
     ]  # fmt: skip
     (tmp_path / "deployment").mkdir()
     (tmp_path / "deployment" / "latency_64.json").write_text(json.dumps({"models": models, "rows": rows}))
+    joined = {"models": {name: {**model, "form": "joined"} for name, model in models.items()}, "rows": [{**row, "median_seconds": 7.0} for row in rows]}
+    (tmp_path / "deployment" / "latency_64_joined.json").write_text(json.dumps(joined))  # the same widths, in another order of operations
     found = study_tables.latencies(preset, tmp_path)
     assert found == {TEACHER: {"ONNX Runtime": 0.0421}, "24": {"ONNX Runtime": 0.0042}}
     assert study_tables.latencies(load_preset("smoke"), tmp_path) == {}

@@ -92,7 +92,8 @@ def latencies(preset: Preset, folder: Path | None = None) -> dict[str, dict[str,
     """Median seconds of one translation by the generator, in float32, by width ("teacher", "24", ...) and runtime.
 
     From results of benchmarks/latency.py in runs/reference/deployment/latency*.json and runs/reference/<preset>/latency*.json, where their
-    networks are the preset's in size and widths: training changes no time. Empty where nothing was measured.
+    networks are the preset's in size and widths, and their operations in the trained order: training changes no time. Empty where nothing
+    was measured.
     """
     folder = folder or reference_folder()
     alphas = {TEACHER: (preset.networks.teacher_alpha, False), **{str(alpha): (alpha, True) for alpha in preset.study.alphas}}
@@ -104,6 +105,8 @@ def latencies(preset: Preset, folder: Path | None = None) -> dict[str, dict[str,
         result = json.loads(path.read_text(encoding="utf-8"))
         for row in result["rows"]:
             counted = result["models"][row["model"]]
+            if counted.get("form", "plain") != "plain":
+                continue
             name = next((name for name, arch in wanted.items() if all(counted.get(key) == value for key, value in arch.items())), None)
             if name is not None and row["precision"] == "fp32":
                 found.setdefault(name, {})[RUNTIMES.get(row["runtime"], row["runtime"])] = row["median_seconds"]
