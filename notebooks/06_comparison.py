@@ -65,8 +65,8 @@ run_views.factor_comparison(results)
 
 # %% [markdown]
 # ## What single losses bring
-# Variants of the distilled main width with one kind of loss left out or replaced ({doc}`/book/ablation`). Those of the
-# reference study are kept in git; `quick` trains none.
+# Variants of the distilled main width with one kind of loss left out or replaced ({doc}`/book/ablation`). They belong to
+# preset `ablation`; `quick` has none.
 
 # %%
 run_views.ablation_views(results)

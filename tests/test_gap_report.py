@@ -67,7 +67,7 @@ def test_a_method_is_a_line_of_changes(repository):
         line = lines_of(found["path"], guide)["+ teacher's picture, L1"]
         assert line[1] == "**+3.00**" and line[-2:] == ["2.00 ± 0.00", "2 seeds"]
         assert len(line) == len(lines_of(found["path"], guide)["teacher"])
-    assert "**Further away:** teacher's picture, L1 (+3.0); teacher's features (+3.0)." in plain(found["summary"])
+    assert "**Larger:** teacher's picture, L1 (+3.0; +0.1 dB); teacher's features (+3.0; +0.1 dB)." in plain(found["summary"])
     assert "*Not run yet*, `same_codes`," in found["missing"] and "`output_l1`" not in found["missing"]
     assert json.loads(re.search(r'<script type="application/json">(\{"data".*?)</script>', found["figure"])[1])["data"]
 
@@ -104,8 +104,8 @@ def test_a_better_method_is_said_to_be(repository, monkeypatch):
     for variant in ("style_space_teacher", "both_reals"):
         write_run(repository, gap_report.PRESET, MAIN, True, 777, variant, pictures=False)
     text = plain(gap_report.fragments(load_study(gap_report.PRESET))["summary"])  # each against the start of its own seed
-    assert "**Closer to the teacher:** teacher's mapping network and codes (−9.0)." in text
-    assert "**Within what seeds do:** real pictures beside the teacher's, for $D$ (+0.5)." in text
+    assert "**Smaller Fréchet distance:** teacher's mapping network and codes (−9.0; −0.3 dB)." in text  # 4 dB for 120 of distance
+    assert "**Within what seeds do:** real pictures beside the teacher's, for $D$ (+0.5; +0.0 dB)." in text
 
 
 def test_blur_is_what_the_distance_praises_and_the_spectrum_does_not(repository, monkeypatch):

@@ -40,7 +40,8 @@ def setup(study: Study) -> str:
         told, kept = described(name), study.results.student(study.results.main, True, name)
         lines.append([told.change, told.equations.replace(" ", BLANK), f"`{name}`", "not yet" if kept is None else seeds_text(len(kept.rows))])
     about = (
-        f"Preset `{p.name}`, {p.data.image_size} px, α = {s.main}, {p.training.student_iterations:,} iterations, all else as in the full recipe. "
+        f"Preset `{p.name}`, {p.data.image_size} px, α = {s.main}, {p.training.student_iterations:,} iterations for the full recipe and for every "
+        f"variant; all other settings are those of `{p.base}`. "
         f"The settings of every variant are in [{p.name}.toml](../kdlib/presets/{p.name}.toml); a notebook takes one by its name, "
         f"`-p variant {next(iter(s.variants), 'NAME')}`."
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 from kdlib.book.ablation import cost_of, measure_of
 from kdlib.book.ablation_report import changed, figure
 from kdlib.book.claims import UNDECIDED, distance, factor
-from kdlib.book.seeds import Group, seeds_text, tidy
+from kdlib.book.seeds import BLANK, Group, seeds_text, tidy
 from kdlib.book.study_report import Study, ended, joined, main_scores
 from kdlib.book.study_tables import NONE
 from kdlib.headlines import FACTORS, FINE_DETAIL, SPECTRAL, Headline, distances
@@ -38,8 +38,10 @@ METHODS = {
 }
 
 
-EXCHANGE = "exchanged.json"
-EXCHANGED = (Headline("frechet_factor_network", "Fréchet distance", lower_is_better=True, digits=1), *(h for h in FACTORS if h.key != "leak_correlation"))
+SPECTRUM = factor("both", SPECTRAL.key, lower_is_better=True)
+EXCHANGE, BLURRED = "exchanged.json", "blurred.json"
+SPOILT = {"blur": "blurred by {amount:g} px", "weave": "woven by {amount:g}"}
+EXCHANGED = (Headline("frechet_factor_network", "Fréchet distance", lower_is_better=True, digits=1), SPECTRAL, *(h for h in FACTORS if h.key != "leak_correlation"))
 
 
 def named(variant: str) -> str:
@@ -51,13 +53,15 @@ def fragments(study: Study, folder: Path | None = None) -> dict[str, str]:
     """Markdown by the name of the page's part; ``folder`` holds benchmarks' results, by default runs/reference/beyond."""
     start = study.results.student(study.results.main, True)
     has_any = start is not None and study.results.variants
+    folder = reference_folder() / PRESET if folder is None else folder
     parts = {
         "summary": summary(study) if has_any else "",
         "path": joined(*(path(study, guide) for guide in GUIDES)) if start is not None else "",
         "figure": figure(study) if has_any else "",
         "missing": missing(study),
         "blur": blur(study),
-        "exchange": exchange((reference_folder() / PRESET if folder is None else folder) / EXCHANGE),
+        "blurred": blurred(folder / BLURRED),
+        "exchange": exchange(folder / EXCHANGE),
     }
     return {name: ended(text) for name, text in parts.items()}
 
@@ -117,10 +121,12 @@ def summary(study: Study) -> str:
         part = cost_of(results, variant, distance("both"))
         if part is None:
             continue
-        text = f"{named(variant)} ({tidy(f'{part.margin:+.1f}')}{'' if part.deviation is not None else ', ' + seeds_text(part.seeds)})"
+        sharp = cost_of(results, variant, SPECTRUM)
+        changes = tidy(f"{part.margin:+.1f}" + ("" if sharp is None else f"; {sharp.margin:+.1f}{BLANK}dB"))
+        text = f"{named(variant)} ({changes}{'' if part.deviation is not None else ', ' + seeds_text(part.seeds)})"
         sorted_in["open" if part.verdict == UNDECIDED else "worse" if part.margin > 0 else "better"].append(text)
-    told = {"better": "Closer to the teacher", "worse": "Further away", "open": "Within what seeds do"}
-    about = "Change of the Fréchet distance against the thesis's recipe, mean of both kinds of guidance."
+    told = {"better": "Smaller Fréchet distance", "worse": "Larger", "open": "Within what seeds do"}
+    about = "Change of the Fréchet distance against the thesis's recipe, and of the spectral distance, means of both kinds of guidance."
     sentences = [f"**{told[verdict]}:** {'; '.join(names)}." for verdict, names in sorted_in.items() if names]
     return joined(about, *sentences) if sentences else ""
 
@@ -133,7 +139,7 @@ def blur(study: Study) -> str:
         return missing(study)
     torn = []
     for variant in results.variants:
-        parts = [cost_of(results, variant, measure) for measure in (distance("both"), factor("both", SPECTRAL.key, lower_is_better=True))]
+        parts = [cost_of(results, variant, measure) for measure in (distance("both"), SPECTRUM)]
         if None not in parts and parts[0].margin < 0 < parts[1].margin:
             torn.append(variant)
     if not torn:
@@ -148,6 +154,25 @@ def blur(study: Study) -> str:
             cells = [" / ".join(NONE if s is None else tidy(s.text(h.digits)) for s in both) for both, h in zip(spreads, shown)]
             lines.append([name, *cells, seeds_text(len(group.rows))])
     return joined(markdown_table(["latent- / reference-guided", *(h.heading for h in shown), "seeds"], lines))
+
+
+def blurred(path: Path) -> str:
+    """Scores of real pictures that were blurred or woven, from benchmarks/blurred_pictures.py."""
+    if not path.is_file():
+        return f"Not measured yet: `python benchmarks/blurred_pictures.py --json runs/reference/{PRESET}/{BLURRED}`."
+    result = json.loads(path.read_text(encoding="utf-8"))
+    asked = [*EXCHANGED[:2], FINE_DETAIL, *(h for h in EXCHANGED if h.key == "domain_accuracy")]
+    shown = [h for h in asked if all(h.key in row["scores"][guide] for row in result["rows"] for guide in GUIDES)]
+    lines = []
+    for row in result["rows"]:
+        name = SPOILT[row["kind"]].format(**row) if row["amount"] else "as they are"
+        lines.append([name, *(tidy(" / ".join(_score(row["scores"][guide], h) for guide in GUIDES)) for h in shown)])
+    about = (
+        f"Training pictures of preset `{result['preset']}`, drawn at random, in place of latent- / reference-guided translations; "
+        f"{result['outputs_per_source']} of each of {result['sources']} sources. A blur is a Gaussian of that deviation; a weave makes even columns "
+        "lighter by that much on the scale from −1 to 1, and odd ones darker."
+    )
+    return joined(markdown_table(["real pictures", *(h.heading for h in shown)], lines), about)
 
 
 def missing(study: Study) -> str:

@@ -139,7 +139,8 @@ def results(preset: str) -> str:
     for name in sorted({r["preset"] for r in kept}):
         rows = kept_rows(name)
         page = PAGES.get(name)
-        text = f"{len(rows)} runs, on a page of their own: {{doc}}`/book/{page}`." if page else side_by_side(rows)
+        own_count = sum(row["preset"] == name for row in rows)  # without the teacher of another preset
+        text = f"{own_count} run{'s' if own_count > 1 else ''}, on a page of their own: {{doc}}`/book/{page}`." if page else side_by_side(rows)
         parts += [f"## Kept in git: preset `{name}`", text]
     if reproduced := reproduction(preset, own):
         parts += ["## Did it reproduce?", reproduced]
