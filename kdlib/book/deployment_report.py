@@ -19,6 +19,7 @@ from kdlib.views.latency_figures import macs_figure, milliseconds, share_figure
 
 FOLDER = "runs/reference/deployment"
 PRECISIONS = {"fp32": "float32", "fp16": "float16 weights", "int8": "8-bit integers", "pt2": "ExportedProgram"}
+JUDGED = PRECISIONS | {"int8, OpenVINO": "8-bit integers, OpenVINO", "bf16, OpenVINO": "bfloat16 arithmetic, OpenVINO"}
 NETWORKS = {"generator": "$G$", "style_encoder": "$E$", "mapping_network": "$F$"}
 
 Results = dict[str, Any]
@@ -219,15 +220,16 @@ def scores(exports: list[Results]) -> str:
     for export in scored:
         found = export["scores"]
         networks = {n["name"]: n["scores"] for n in found["protocol"]["feature_networks"]}
-        asked = [h for h in headlines([{"feature_networks": networks}]) if any(h.key in s[g] for s in found["of"].values() for g in GUIDES)]
+        known = {f"{guide}_{key}": value for guide in GUIDES for key, value in next(iter(found["of"].values()))[guide].items()}
+        asked = [h for h in headlines([{"feature_networks": networks, **known}]) if any(h.key in s[g] for s in found["of"].values() for g in GUIDES)]
         lines = []
         for name, guides in found["of"].items():
             noise = f"{found['psnr'][name]:.1f} dB" if name in found["psnr"] else "–"
-            lines.append([PRECISIONS.get(name, name), *(_both(guides, h) for h in asked), noise])
+            lines.append([JUDGED.get(name, name), *(_both(guides, h) for h in asked), noise])
         parts.append(markdown_table([f"{export['model']}, latent / reference", *(h.heading for h in asked), "PSNR to PyTorch"], lines))
-        broken = [f"{PRECISIONS[name]} ({', '.join(text)})" for name, text in found["violations"].items() if text]
+        broken = [f"{JUDGED[name]} ({', '.join(text)})" for name, text in found["violations"].items() if text]
         kept = f"Beyond the tolerance: {'; '.join(broken)}." if broken else "All are within the tolerance."
-        parts.append(f"{found['protocol']['outputs']:,} translations each, run by ONNX Runtime. {kept}")
+        parts.append(f"{found['protocol']['outputs']:,} translations each, run by ONNX Runtime where nothing else is said. {kept}")
     return _joined(parts)
 
 

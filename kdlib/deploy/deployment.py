@@ -236,19 +236,26 @@ class _Maker:
                 file = self.file(precision, name)
                 runners.append(("ONNX Runtime", precision, onnxruntime(file, self.settings.threads)))
                 runners.append(("OpenVINO", precision, openvino(file, self.settings.threads)))
-            try:
-                runners.append(("OpenVINO", "bf16", openvino(self.file("fp32", name), self.settings.threads, "bf16")))
-            except InputError:
-                pass  # a processor without it
+            runners += [("OpenVINO", "bf16", run) for run in self._in_openvino("fp32", "bf16", [name]).values()]
             for runtime, precision, run in runners:
                 errors = output_errors(run_in_batches(run, inputs, batch), want)
                 rows.append({"network": name, "runtime": runtime, "precision": precision, **errors})
         return rows
 
+    def _in_openvino(self, precision: str, arithmetic: str, names: Sequence[str] = Networks.TRANSLATING) -> dict[str, Runner]:
+        """Networks of a precision in OpenVINO, by name; none where the processor lacks the arithmetic."""
+        try:
+            return {name: openvino(self.file(precision, name), self.settings.threads, arithmetic) for name in names}
+        except InputError:
+            return {}
+
     def _scores(self, precisions: Sequence[str]) -> dict[str, Any]:
-        """Headline scores of PyTorch's networks and of every precision's, run by ONNX Runtime, on the same draws."""
-        candidates = {"PyTorch": self.nets}
-        candidates |= {p: exported_networks(self.nets, exported_runners(self.out, p, self.settings.threads)) for p in precisions}
+        """Headline scores on the same draws: PyTorch's networks, every precision's by ONNX Runtime, and what OpenVINO computes in its own way."""
+        runners = {p: exported_runners(self.out, p, self.settings.threads) for p in precisions}
+        if "int8" in precisions:
+            runners["int8, OpenVINO"] = self._in_openvino("int8", "fp32")
+        runners["bf16, OpenVINO"] = self._in_openvino("fp32", "bf16")
+        candidates = {"PyTorch": self.nets, **{name: exported_networks(self.nets, run) for name, run in runners.items() if run}}
         results = {n: session.score(self.preset, nets, self.dataset, self.judges, progress=self.progress) for n, nets in candidates.items()}
         inputs = draw_inputs(self.nets, self.dataset.val, self.settings.test_pictures, self.settings.seed, "errors")
         pictures = {name: translations(nets, inputs) for name, nets in candidates.items()}
