@@ -101,6 +101,16 @@ def test_toc_finds_the_notebooks_of_a_teacher_from_another_preset(tmp_path):
             bookbuild.book_toc(toc, "quick", root=root, teacher=teacher)
 
 
+def test_toc_may_have_a_kept_notebook_of_another_preset(tmp_path):
+    root = write_sample(tmp_path / "study")
+    toc = yaml.safe_load(TOC)
+    toc["parts"][1]["chapters"].append({"file": "runs/reference/mini/alpha48-kd/07_deployment"})
+    with pytest.raises(InputError, match=r"lacks\n  runs/reference/mini/alpha48-kd/07_deployment.ipynb"):
+        bookbuild.book_toc(toc, "quick", root=root)
+    write_notebook(root / "runs/reference/mini/alpha48-kd/07_deployment.ipynb", executed_notebook("Deployment"))
+    assert files_of(bookbuild.book_toc(toc, "quick", root=root))[-1] == "runs/reference/mini/alpha48-kd/07_deployment"
+
+
 def test_toc_of_another_preset_has_that_preset_s_students(tmp_path):
     root = write_sample(tmp_path / "study", preset="smoke", alphas=(8, 16, 124))
     toc = bookbuild.book_toc(yaml.safe_load(TOC), "smoke", (8, 16, 124), root)

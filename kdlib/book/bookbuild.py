@@ -62,8 +62,10 @@ def book_toc(toc: dict[str, Any], preset: str, alphas: Sequence[int] | None = No
                 entry["file"] = found[0]
             else:
                 missing.append(f"{places[0]}.ipynb")
-        elif not (root / f"{file}.md").is_file():
-            missing.append(f"{file}.md")
+        else:
+            suffix = ".ipynb" if file.startswith("runs/") else ".md"  # a notebook executed once and kept in git, or a page of prose
+            if not (root / f"{file}{suffix}").is_file():
+                missing.append(f"{file}{suffix}")
         for section in entry.get("sections", ()):
             resolve(section)
 
