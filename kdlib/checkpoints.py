@@ -101,9 +101,19 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 def check_layout(path: Path | str, name: str, network: nn.Module, tensors: dict[str, Tensor]) -> None:
     """Raise `InputError` unless ``tensors`` are exactly ``network``'s, by name and shape; lists every difference."""
+    _refuse_misfits(network, tensors, f"{path}: {name} does not fit the networks")
+
+
+def take_weights(mine: nn.Module, its: nn.Module, refused: str) -> None:
+    """Give a network another's weights. Raises `InputError`, beginning with ``refused``, where their layouts differ."""
+    _refuse_misfits(mine, its.state_dict(), refused)
+    mine.load_state_dict(its.state_dict())
+
+
+def _refuse_misfits(network: nn.Module, tensors: dict[str, Tensor], refused: str) -> None:
     problems = layout_problems({key: tuple(tensor.shape) for key, tensor in network.state_dict().items()}, tensors)
     if problems:
-        raise InputError(f"{path}: {name} does not fit the networks:\n  " + "\n  ".join(problems))
+        raise InputError(f"{refused}:\n  " + "\n  ".join(problems))
 
 
 def layout_problems(expected: dict[str, tuple[int, ...]], found: dict[str, Tensor]) -> list[str]:

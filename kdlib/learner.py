@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from kdlib.checkpoints import take_weights
 from kdlib.errors import InputError
 from kdlib.feature_distillation import FeatureAdapters
 from kdlib.networks import Networks
@@ -39,7 +40,7 @@ class Learner:
 def asks_for_discriminator(training: TrainingSettings, losses: LossWeights) -> bool:
     """Whether a student that learns by these settings needs its teacher's discriminator."""
     by_features = losses.lambda_output_perceptual > 0 and training.perceptual_network == "discriminator"
-    return by_features or (training.filter_keep < 1 and training.filter_score == "discriminator")
+    return by_features or training.discriminator_start == "teacher" or (training.filter_keep < 1 and training.filter_score == "discriminator")
 
 
 def make_learner(
@@ -56,7 +57,13 @@ def make_learner(
     else:
         for _, network in teacher.modules():
             network.eval().requires_grad_(False)
+        if asks_for_discriminator(training, losses) and teacher.discriminator is None:
+            raise InputError(
+                "filter_score or perceptual_network = 'discriminator', or discriminator_start = 'teacher': the teacher given has no discriminator"
+            )
         take_style_space(nets, teacher, training.style_space, training.seed)
+        if training.discriminator_start == "teacher":
+            _take_discriminator(nets, teacher)
     for _, network in (*nets.modules(), *(teacher.modules() if teacher else ())):
         network.to(memory_format=torch.channels_last)  # a fifth to a third faster on CPUs: no reordering around small convolutions
     average = nets.averaged_copy()
@@ -86,10 +93,14 @@ def make_learner(
     return Learner(nets, average, optimizers, rates, training, losses, diversity_iterations, teacher, workers, adapters, perceptual)
 
 
+def _take_discriminator(nets: Networks, teacher: Networks) -> None:
+    """The student's D begins as the teacher's, as in GAN Compression (Li et al. 2020, 3.1). Raises `InputError` where widths differ."""
+    refused = "discriminator_start = 'teacher': the student's D has another width; set student_discriminator_alpha to the teacher's width cap"
+    take_weights(nets.discriminator, teacher.discriminator, refused)
+
+
 def _perceptual(training: TrainingSettings, losses: LossWeights, teacher: Networks) -> nn.Module | None:
     """The network in whose features pictures are compared, on the teacher's device; None where they are not."""
-    if asks_for_discriminator(training, losses) and teacher.discriminator is None:
-        raise InputError("filter_score or perceptual_network = 'discriminator': the teacher given has no discriminator")
     if losses.lambda_output_perceptual == 0:
         return None
     if training.perceptual_network == "discriminator":

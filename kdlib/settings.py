@@ -77,6 +77,7 @@ class TrainingSettings:
     filter_keep: float = 1.0  # share of the teacher's pictures of a batch that is taught, the best by filter_score; 1: all
     filter_score: str = "discriminator"  # the logit of the teacher's D, or "cycle": how well the teacher finds back to the source
     student_discriminator_alpha: int = 0  # width cap of a student's D; 0: as of its other networks
+    discriminator_start: str = "noise"  # a distilled student's D begins from noise, or as the "teacher"'s, whose width it must have then
 
 
 @dataclass(frozen=True)

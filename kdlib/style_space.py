@@ -17,8 +17,7 @@ from dataclasses import dataclass
 
 import torch
 
-from kdlib.checkpoints import layout_problems
-from kdlib.errors import InputError
+from kdlib.checkpoints import take_weights
 from kdlib.losses import style_reconstruction_loss
 from kdlib.networks import MappingNetwork, Networks
 
@@ -40,13 +39,7 @@ def take_style_space(nets: Networks, teacher: Networks, style_space: str, seed: 
     if style_space == "init":
         fit(mine, its, nets.arch.domains, seed)
         return
-    problems = layout_problems({key: tuple(value.shape) for key, value in mine.state_dict().items()}, its.state_dict())
-    if problems:
-        raise InputError(
-            "style_space = 'teacher': the teacher given has another mapping network than the preset's teacher_alpha says:\n  "
-            + "\n  ".join(problems)
-        )
-    mine.load_state_dict(its.state_dict())
+    take_weights(mine, its, "style_space = 'teacher': the teacher given has another mapping network than the preset's teacher_alpha says")
     mine.requires_grad_(False)
     nets.style_discriminator = None  # it would judge codes that are the teacher's
 

@@ -325,7 +325,22 @@ def test_a_teacher_of_another_width_is_refused():
         make_learner(student(), dataclasses.replace(TRAINING, style_space="teacher"), LossWeights(), 10, frozen_teacher())
 
 
-@pytest.mark.parametrize("needs", [{"filter_keep": 0.5}, {"lambda_output_perceptual": 1.0}])
+def test_the_student_s_discriminator_may_begin_as_the_teacher_s():
+    teacher, training = frozen_teacher(), dataclasses.replace(TRAINING, discriminator_start="teacher")
+    with pytest.raises(InputError, match="set student_discriminator_alpha to the teacher's width cap:"):
+        make_learner(student(), training, LossWeights(), 10, teacher)
+    arch = dataclasses.replace(student().arch, discriminator_alpha=teacher.arch.alpha)
+    nets = networks_of(arch, seed=0)
+    assert not torch.equal(all_weights(nets.discriminator), all_weights(teacher.discriminator))
+    learner = make_learner(nets, training, LossWeights(), 10, teacher)
+    assert torch.equal(all_weights(nets.discriminator), all_weights(teacher.discriminator))
+    before = all_weights(teacher.discriminator)
+    train_iteration(learner, make_batch())
+    assert torch.equal(all_weights(teacher.discriminator), before)  # a copy: the teacher's stays what it is
+    assert not torch.equal(all_weights(nets.discriminator), before)
+
+
+@pytest.mark.parametrize("needs", [{"filter_keep": 0.5}, {"lambda_output_perceptual": 1.0}, {"discriminator_start": "teacher"}])
 def test_a_teacher_without_its_discriminator_is_refused_where_it_is_needed(needs):
     teacher = frozen_teacher()
     teacher.discriminator = None

@@ -28,6 +28,7 @@ METHODS = {
     "teacher_alone": "teacher's pictures, features and codes, and nothing else",
     "teacher_alone_longer": "the same, three times as many iterations",
     "teacher_critic": "teacher's pictures, features and codes, and a discriminator of its pictures",
+    "teacher_s_critic": "the same, the discriminator begun as the teacher's",
     "combined": "picture, features, codes and falling rates together",
     "style_match": "codes that $E$ reads as the teacher does",
     "style_space_teacher": "teacher's mapping network and codes",
