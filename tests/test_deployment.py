@@ -256,3 +256,19 @@ def test_the_page_has_every_part_and_no_other(tmp_path):
     page = (REPOSITORY / "book" / "deployment.md").read_text(encoding="utf-8")
     parts = list(deployment_report.fragments(tmp_path))
     assert sorted(re.findall(r"\{include\} _generated/deployment_(\w+)\.md", page)) == sorted(parts)
+
+
+@pytest.mark.slow
+def test_the_notebook_walks_through_all_of_it(place, tmp_path):
+    """Export, parity, quantisation, times, layers and the program without PyTorch, for a tiny model and in a process of its own."""
+    out = tmp_path / "07_deployment.ipynb"
+    asked = {"preset": place[0] / "tiny.toml", "run": TEACHER, "rounds": 1, "threads": 1, "sources_per_domain": 2, "outputs_per_source": 2}
+    parameters = [part for name, value in asked.items() for part in ("-p", name, str(value))]
+    command = [sys.executable, "-m", "papermill", str(REPOSITORY / "notebooks" / "07_deployment.py"), str(out), "--no-progress-bar", *parameters]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=REPOSITORY)
+    assert done.returncode == 0, done.stderr[-2000:]
+    cells = [cell for cell in json.loads(out.read_text())["cells"] if cell["cell_type"] == "code"]
+    kinds = [{kind for output in cell["outputs"] for kind in output.get("data", ())} for cell in cells]
+    assert sum("text/markdown" in kind for kind in kinds) >= 6 and sum("text/html" in kind for kind in kinds) >= 3  # tables and figures
+    text = "".join("".join(output["data"].get("text/markdown", "")) for cell in cells for output in cell["outputs"] if "data" in output)
+    assert "8-bit integers" in text and "OpenVINO, fp32" in text
