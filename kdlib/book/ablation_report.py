@@ -59,15 +59,15 @@ def table(study: Study) -> str:
     if full is None or not results.variants:
         return no_variant(study)
     groups = [full, *(results.student(results.main, True, name) for name in results.variants)]
-    heads = [f"α = {results.main}, distilled", "full recipe", *map(plain, results.variants)]
-    lines = [["seeds", *(seeds_text(len(group.rows)) for group in groups)]]
-    for headline in main_scores(results):
-        for guide in GUIDES:
-            measure = measure_of(headline, guide)
+    tables = []
+    for guide in GUIDES:
+        lines = [["seeds", *(str(len(group.rows)) for group in groups)]]
+        for measure in (measure_of(headline, guide) for headline in main_scores(results)):
             if (spread := full.spread(measure.of)) is not None:
-                name = measure.name.replace(" ", BLANK) if len(measure.name) < 26 else measure.name  # short ones stay in one line
+                name = measure.name.split(" (")[0].removesuffix(f", {guide}").replace(" ", BLANK)
                 lines.append([name, spread.text(measure.digits), *(changed(results, variant, measure) for variant in results.variants)])
-    return markdown_table(heads, lines)
+        tables.append(markdown_table([f"{guide}-guided", "full recipe", *map(plain, results.variants)], lines))
+    return joined(*(f"```{{table}}\n:class: kddense\n\n{one}\n```" for one in tables))
 
 
 def changed(results: StudyResults, variant: str, measure: Measure) -> str:

@@ -82,7 +82,8 @@ def exchange(path: Path) -> str:
 
 
 def _score(scores: dict[str, float], headline: Headline) -> str:
-    return f"{scores[headline.key]:.{min(headline.digits, 2)}f}" if headline.key in scores else NONE
+    digits = min(headline.digits, 2)
+    return f"{round(scores[headline.key], digits) + 0.0:.{digits}f}" if headline.key in scores else NONE  # + 0.0: none of -0.00
 
 
 def path(study: Study, guide: str) -> str:
