@@ -3,7 +3,6 @@
 from typing import Any
 
 from kdlib.architecture import Architecture
-from kdlib.profiling import network_costs
 
 AIM = {"times_faster": 10, "pictures_a_second": 30, "fewer_weights": 20}  # of the generator at 256 px on two cores of a CPU; weights of G, E and F
 JOINED_TEACHER = "teacher, joined"
@@ -28,5 +27,7 @@ def architecture_of(counted: dict[str, Any]) -> Architecture:
 
 def times_fewer_weights(models: Models, model: str) -> float:
     """How many times fewer weights than the teacher a network's G, E and F have together."""
+    from kdlib.profiling import network_costs  # with it comes PyTorch, which the rest of these pages does without
+
     whole, own = (network_costs(architecture_of(models[name])).loc["total", "parameters"] for name in (next(iter(models)), model))
     return float(whole / own)
