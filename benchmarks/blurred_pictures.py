@@ -68,9 +68,8 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
         raise InputError(f"preset {preset.name}: its pictures have no known factors; take one on Critters")
     dataset, judges = session.open_data(preset), session.judges_of(preset)
     asked = [("blur", blurred, amount) for amount in options.blur] + [("weave", woven, amount) for amount in options.weave]
-    rows = []
+    whole, rows = translator(RANDOM, dataset), []
     for kind, change, amount in progress_bar(asked, desc="amounts"):
-        whole = translator(RANDOM, dataset)
         spoilt = Spoilt(whole.generator, lambda images, change=change, amount=amount: change(images, amount))
         result = session.score(preset, StandIn(spoilt, whole.style_encoder, whole.mapping_network), dataset, judges, progress=False)
         rows.append({"kind": kind, "amount": amount, "scores": {guide: {name: result[guide]["mean"][name] for name in SHOWN} for guide in GUIDES}})

@@ -8,7 +8,7 @@ from made_up_study import made_frechet, made_scores, plain, write_run
 
 from kdlib import paths
 from kdlib.book import gap_report
-from kdlib.book.ablation_report import ablation_study
+from kdlib.book.ablation_report import PRESET as ABLATION
 from kdlib.book.study_report import load_study
 from kdlib.config import load_preset
 from kdlib.networks import build_networks
@@ -129,7 +129,7 @@ def test_blur_is_what_the_distance_praises_and_the_spectrum_does_not(repository,
 def test_its_runs_are_not_taken_for_the_ablation_s(tmp_path, monkeypatch):
     monkeypatch.setattr(paths, "REPOSITORY", tmp_path)
     write_run(paths.reference_folder(), gap_report.PRESET, MAIN, True, 777, "feature", pictures=False)
-    assert not ablation_study().results.variants
+    assert not load_study(ABLATION).results.variants
 
 
 def test_the_comparison_of_one_s_own_runs_starts_there_too(repository, monkeypatch, tmp_path):

@@ -42,7 +42,7 @@ def made(tmp_path_factory) -> tuple[Study, Study, dict[str, str]]:
         patch.setattr(paths, "REPOSITORY", tmp_path_factory.mktemp("study"))
         for name in {REFERENCE, ABLATION}:
             write_study(paths.reference_folder(), name)
-        study, ablation = load_study(), ablation_report.ablation_study()
+        study, ablation = load_study(), load_study(ABLATION)
         return study, ablation, {name: plain(text) for name, text in fragments_of(study, ablation).items()}
 
 
@@ -209,7 +209,7 @@ def test_pages_are_made_of_what_there_is(tmp_path, monkeypatch, runs):
     monkeypatch.setattr(paths, "REPOSITORY", tmp_path)
     for alpha, distilled in runs:
         write_run(paths.reference_folder(), REFERENCE, alpha, distilled, pictures=False)
-    fragments = fragments_of(load_study(), ablation_report.ablation_study())
+    fragments = fragments_of(load_study(), load_study(ABLATION))
     assert all(isinstance(text, str) for text in fragments.values()) and fragments["study_cost"] and fragments["study_commands"]
     if not runs:
         waiting = [name for name, text in fragments.items() if "kept here yet" in text]

@@ -7,16 +7,12 @@ from kdlib.book.ablation import ablation_claims, cost_of, described, measure_of
 from kdlib.book.claims import FAILS, HOLDS, UNDECIDED, Measure
 from kdlib.book.cost_report import shown
 from kdlib.book.seeds import BLANK, StudyResults, seeds_text, tidy
-from kdlib.book.study_report import Study, claims, ended, joined, load_study, main_scores, marked
+from kdlib.book.study_report import Study, claims, ended, joined, main_scores, marked
 from kdlib.book.study_tables import NONE
 from kdlib.results import GUIDES, markdown_table
 from kdlib.views.study_figures import ablation_figure, plain
 
 PRESET = "ablation"
-
-
-def ablation_study() -> Study:
-    return load_study(PRESET)
 
 
 def fragments(study: Study) -> dict[str, str]:
@@ -62,9 +58,10 @@ def table(study: Study) -> str:
     tables = []
     for guide in GUIDES:
         lines = [["seeds", *(str(len(group.rows)) for group in groups)]]
-        for measure in (measure_of(headline, guide) for headline in main_scores(results)):
+        for headline in main_scores(results):
+            measure = measure_of(headline, guide)
             if (spread := full.spread(measure.of)) is not None:
-                name = measure.name.split(" (")[0].removesuffix(f", {guide}").replace(" ", BLANK)
+                name = headline.heading.split(" (")[0].replace(" ", BLANK)
                 lines.append([name, spread.text(measure.digits), *(changed(results, variant, measure) for variant in results.variants)])
         tables.append(markdown_table([f"{guide}-guided", "full recipe", *map(plain, results.variants)], lines))
     return joined(*(f"```{{table}}\n:class: kddense\n\n{one}\n```" for one in tables))
