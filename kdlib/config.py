@@ -3,8 +3,8 @@
 A name that no dataclass of `kdlib.settings` knows, a value of the wrong type or out of range is an error; nothing is guessed.
 `load_preset(name, lambda_ds=0)` reads a preset and changes a setting, whatever its section.
 
-A file with ``base = "mini"`` says only what differs from that shipped preset. It takes over the base's sections setting by setting,
-all but [study]: which runs are made is for each preset to say. In the same way a variant with ``like = "other"`` says only what
+A file with ``base = "mini"`` says only what differs from that shipped preset, which may have a base itself. It takes over the base's
+sections setting by setting, all but [study]: which runs are made is for each preset to say. In the same way a variant with ``like = "other"`` says only what
 differs from that other variant of its file, or of another shipped preset: ``like = "beyond/teacher_alone"``.
 """
 
@@ -89,15 +89,18 @@ def _read(path: Path) -> dict[str, Any]:
         raise InputError(f"{path.name}: not valid TOML: {error}") from error
 
 
-def _on_its_base(values: dict[str, Any], where: str) -> dict[str, Any]:
-    """A file's values with those of its base where it says nothing. Raises `InputError` for a base that is not there or has one itself."""
+def _on_its_base(values: dict[str, Any], where: str, above: tuple[str, ...]) -> dict[str, Any]:
+    """A file's values with those of its base where it says nothing; ``above``: names of presets that ask, this one's included.
+
+    Raises `InputError` for a base that is not there, or that is one of those that ask.
+    """
     base = values["base"]
-    if base not in preset_names() or base == values["name"]:
-        others = ", ".join(name for name in preset_names() if name != values["name"])
+    if base not in preset_names() or base in above:
+        others = ", ".join(name for name in preset_names() if name not in above)
         raise InputError(f"{where}: base = {base!r}: must be a shipped preset, one of {others}")
     below = _read(PRESET_FOLDER / f"{base}.toml")
     if "base" in below:
-        raise InputError(f"{where}: base = {base!r}: has a base itself, {below['base']!r}; take that one, or say all that differs from it")
+        below = _on_its_base(below, f"{base}.toml", (*above, base))
     sections = [s for s in SECTIONS if s != "study" and (s in below or s in values)]
     own = {s: values.get(s, {}) for s in sections}
     study = values.get("study", {})
@@ -147,7 +150,7 @@ def load_preset(name: str | Path, *, variant: str | None = None, **overrides: An
     values = _read(path)
     values.setdefault("name", path.stem)
     if "base" in values:
-        values = _on_its_base(values, path.name)
+        values = _on_its_base(values, path.name, (values["name"],))
     study = values.get("study", {})
     known = study.get("variants", {}) if isinstance(study, dict) else {}
     if isinstance(known, dict) and known:

@@ -210,10 +210,11 @@ def test_a_variant_like_another_says_only_what_differs(tmp_path):
 
 def test_a_variant_may_be_like_one_of_a_shipped_preset(tmp_path):
     file = tmp_path / "like.toml"
-    file.write_text(LIKE.replace('like = "plain"', 'like = "beyond/teacher_alone_longer"'))
-    theirs = load_preset("beyond").study.variants["teacher_alone_longer"]
+    file.write_text(LIKE.replace('like = "plain"', 'like = "beyond/teacher_critic"'))
+    theirs = load_preset("beyond").study.variants["teacher_critic"]  # which is itself like one of another preset, which is like its neighbour
     assert load_preset(str(file)).study.variants["more"] == {**theirs, "lambda_style_use_reference": 0.25, "lambda_cyc": 2}
-    assert theirs["student_iterations"] == 6000 and theirs["lambda_output_l1"] == load_preset("beyond").study.variants["teacher_alone"]["lambda_output_l1"]
+    alone = load_preset("methods").study.variants["teacher_alone"]
+    assert theirs["student_decay_iterations"] == 1000 and theirs["lambda_output_l1"] == alone["lambda_output_l1"]
 
 
 @pytest.mark.parametrize(
@@ -275,6 +276,10 @@ def test_a_preset_says_only_what_differs_from_its_base(tmp_path):
     assert (near.name, near.base, near.description, near.study.alphas, near.study.variants) == ("near", "mini", "", (24,), {})
     assert preset_from_dict(near.as_dict()) == near
     assert load_preset(tmp_path / "near.toml", batch_size=2, lambda_cyc=3).losses.lambda_cyc == 3.0
+    (tmp_path / "on_top.toml").write_text('base = "ablation"\n[training]\nbatch_size = 4\n[study]\nalphas = [24]\n')
+    on_top = load_preset(tmp_path / "on_top.toml")  # of a base that has one itself
+    assert on_top.training == dataclasses.replace(mini.training, batch_size=4, student_iterations=load_preset("ablation").training.student_iterations)
+    assert on_top.base == "ablation" and on_top.networks == mini.networks
 
 
 def test_variants_start_from_their_base_s_students():
@@ -290,7 +295,7 @@ def test_variants_start_from_their_base_s_students():
     [
         ('base = "minni"', "base = 'minni': must be a shipped preset, one of ablation, afhq"),
         ("base = 3", "base = 3: must be a shipped preset"),
-        ('base = "beyond"', "base = 'beyond': has a base itself, 'mini'"),
+        ('name = "mini"\nbase = "ablation"', "ablation.toml: base = 'mini': must be a shipped preset, one of afhq, beyond"),
         ('name = "mini"\nbase = "mini"', "base = 'mini': must be a shipped preset"),
         ('base = "mini"\n[trainnig]\nseed = 1', "unknown section or setting trainnig"),
         ('base = "mini"\n[training]\nsed = 1', r"based.toml \[training\]: unknown setting sed"),

@@ -356,7 +356,7 @@ def test_a_teacher_without_its_discriminator_is_refused_where_it_is_needed(needs
 
 def test_what_is_shipped_is_what_is_counted():
     """The taken F is the teacher's, unit for unit; a wide D changes nothing of what is shipped."""
-    preset = load_preset("beyond", variant="style_space_teacher")
+    preset = load_preset("methods", variant="style_space_teacher")
     teacher, alone, taken = (
         preset.architecture(3, alpha=alpha, student=alpha == 48, distilled=distilled) for alpha, distilled in ((192, False), (48, False), (48, True))
     )
@@ -365,6 +365,6 @@ def test_what_is_shipped_is_what_is_counted():
     count = lambda *modules: sum(p.numel() for m in modules for p in m.parameters())  # noqa: E731
     assert cost(nets)["parameters"] == count(nets.generator, nets.style_encoder, nets.mapping_network)
     assert cost(nets)["parameters_F"] == count(networks_of(teacher, seed=0).mapping_network)
-    wide = networks_of(load_preset("beyond", variant="wide_discriminator").architecture(3, alpha=48, student=True, distilled=True), seed=0)
+    wide = networks_of(load_preset("methods", variant="wide_discriminator").architecture(3, alpha=48, student=True, distilled=True), seed=0)
     assert cost(wide) == cost(networks_of(alone, seed=0))
     assert count(wide.discriminator) == count(networks_of(teacher, seed=0).discriminator)

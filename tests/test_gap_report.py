@@ -4,6 +4,8 @@ import json
 import re
 from types import SimpleNamespace
 
+import made_up_study
+import pytest
 from made_up_study import made_frechet, made_scores, plain, write_run
 
 from kdlib import paths
@@ -18,6 +20,19 @@ from kdlib.runs import TEACHER
 BOOK = paths.REPOSITORY / "book"
 VARIANTS = load_preset(gap_report.PRESET).study.variants
 MAIN = load_preset(gap_report.PRESET).study.main
+BASE = load_preset(gap_report.PRESET).base
+
+
+def fragments(folder=None) -> dict[str, str]:
+    return gap_report.fragments(*map(load_study, (gap_report.PRESET, gap_report.TOGETHER)), folder)
+
+
+@pytest.fixture
+def started(repository):
+    """A repository that keeps the ablation's full recipe, with three seeds, besides the reference study: where methods are compared."""
+    for seed in (777, 778, 779):
+        write_run(repository, BASE, MAIN, True, seed, pictures=False)
+    return repository
 
 
 def lines_of(text: str, guide: str) -> dict[str, list[str]]:
@@ -31,7 +46,7 @@ def test_the_page_has_every_fragment_and_every_method(repository):
     page = (BOOK / "closing_the_gap.md").read_text(encoding="utf-8")
     both = page + (BOOK / "what_distances_miss.md").read_text(encoding="utf-8")
     included = re.findall(r"\{include\} _generated/gap_(\w+)\.md", both)
-    assert sorted(included) == sorted(gap_report.fragments(load_study(gap_report.PRESET)))
+    assert sorted(included) == sorted(fragments())
     assert set(gap_report.METHODS) == set(VARIANTS)
     settings = {name for values in VARIANTS.values() for name in values}
     told = page + "".join((BOOK / f"{name}.md").read_text(encoding="utf-8") for name in ("method", "experiments"))
@@ -40,36 +55,44 @@ def test_the_page_has_every_fragment_and_every_method(repository):
 
 def test_nothing_run_says_so_with_the_commands(tmp_path, monkeypatch):
     monkeypatch.setattr(paths, "REPOSITORY", tmp_path)
-    found = gap_report.fragments(load_study(gap_report.PRESET))
+    found = fragments()
     assert found["summary"] == found["path"] == found["figure"] == ""
-    assert "`python -m kdlib study --preset mini`" in found["missing"]
-    assert "*Not run yet:* `python -m kdlib study --preset beyond`" in found["missing"]
+    assert "`python -m kdlib study --preset ablation`" in found["missing"] and "`python -m kdlib study --preset mini`" in found["together"]
+    assert "*Not run yet:* `python -m kdlib study --preset methods`" in found["missing"]
+    assert "*Not run yet:* `python -m kdlib study --preset beyond`" in found["together"]
 
 
-def test_the_table_starts_at_the_teacher_and_the_reference_study_s_student(repository):
-    found = gap_report.fragments(load_study(gap_report.PRESET))
-    lines = lines_of(found["path"], "reference")
-    values = [made_frechet(MAIN, True, seed, "reference") for seed in (777, 778, 779)]
-    assert lines[f"α = {MAIN}, distilled as in the thesis"][1].startswith(f"{sum(values) / 3:.2f} ± 1.00")
-    assert lines["teacher"][1] == f"{made_scores(140, True, 777, 'reference')['frechet_factor_network']:.2f}"
-    assert set(lines) == {"reference-guided", "---", "teacher", f"α = {MAIN}, distilled as in the thesis"}  # what is not run is named below
-    assert found["summary"] == "" and "*Not run yet:*" in found["missing"] and "mini" not in found["missing"]
+def test_the_start_alone_is_no_table(started):
+    found = fragments()
+    assert found["summary"] == found["path"] == "" and "*Not run yet:*" in found["missing"] and BASE not in found["missing"]
 
 
-def test_a_method_is_a_line_of_changes(repository):
+def test_a_method_is_a_line_of_changes(started):
     """Made up: every variant's Frechet distance is 3 higher, seed by seed, so that is decided and bold."""
     for variant in ("output_l1", "feature"):
         for seed in (777, 778):
-            write_run(repository, gap_report.PRESET, MAIN, True, seed, variant, pictures=False)
-    study = load_study(gap_report.PRESET)
-    found = gap_report.fragments(study)
+            write_run(started, gap_report.PRESET, MAIN, True, seed, variant, pictures=False)
+    found = fragments()
+    start = f"α = {MAIN}, distilled as in the thesis"
     for guide in ("latent", "reference"):
-        line = lines_of(found["path"], guide)["+ teacher's picture, L1"]
-        assert line[1] == "**+3.00**" and line[-2:] == ["2.00 ± 0.00", "2 seeds"]
-        assert len(line) == len(lines_of(found["path"], guide)["teacher"])
+        lines = lines_of(found["path"], guide)
+        assert list(lines) == [f"{guide}-guided", "---", "teacher", start, "+ teacher's picture, L1", "+ teacher's features"]  # what is not run is named below
+        values = [made_frechet(MAIN, True, seed, guide) for seed in (777, 778, 779)]
+        assert lines[start][1].startswith(f"{sum(values) / 3:.2f} ± 1.00")
+        assert lines["teacher"][1] == f"{made_scores(140, True, 777, guide)['frechet_factor_network']:.2f}"
+        assert lines["+ teacher's picture, L1"][1] == "**+3.00**" and len({len(line) for line in lines.values()}) == 1
+    costs = plain(found["path"])[plain(found["path"]).index("|  | weights") :]
+    assert f"| + teacher's features | {1000 * MAIN**2 // 10:,} | {made_up_study.STEP:,} | 2.00 ± 0.00 | 2 seeds |" in costs
     assert "**Larger:** teacher's picture, L1 (+3.0; +0.1 dB); teacher's features (+3.0; +0.1 dB)." in plain(found["summary"])
-    assert "*Not run yet*, `same_codes`," in found["missing"] and "`output_l1`" not in found["missing"]
+    assert "*Not run yet*, `output_perceptual`, `style_space_init`," in found["missing"] and "`output_l1`" not in found["missing"]
     assert json.loads(re.search(r'<script type="application/json">(\{"data".*?)</script>', found["figure"])[1])["data"]
+
+
+def test_the_best_with_more_time_start_from_the_reference_study(started):
+    write_run(started, gap_report.TOGETHER, MAIN, True, 777, "teacher_critic", pictures=False)
+    found = fragments()
+    assert lines_of(found["together"], "latent")["+ " + gap_report.METHODS["teacher_critic"]][1] == "**+3.00**"
+    assert "*Not run yet*, `teacher_alone`: `python -m kdlib study --preset beyond`" in found["together"] and found["path"] == ""
 
 
 def test_exchanged_networks_are_a_line_a_pair(tmp_path, monkeypatch):
@@ -90,37 +113,33 @@ def test_exchanged_networks_are_a_line_a_pair(tmp_path, monkeypatch):
     monkeypatch.setattr(benchmark, "load_model", lambda name: models[name])
     arguments = ["--teacher", "teacher", "--student", "student", "--outputs", "4", "--json", str(tmp_path / gap_report.EXCHANGE)]
     assert benchmark.main(arguments) == 0
-    text = gap_report.fragments(load_study(gap_report.PRESET), tmp_path)["exchange"]
+    text = fragments(tmp_path)["exchange"]
     assert "| the student's | the teacher's | 1.0 / 2.0 | – / 0.50 |" in text and "| the teacher's | the student's | 10.0 / 20.0 | – / 0.50 |" in text
     assert "4 outputs a source" in text
     assert benchmark.main(["--outputs", "1"]) == 2
 
 
-def test_a_better_method_is_said_to_be(repository, monkeypatch):
-    import made_up_study
-
+def test_a_better_method_is_said_to_be(started, monkeypatch):
     monkeypatch.setitem(made_up_study.EXTRA, "style_space_teacher", -9.0)
     monkeypatch.setitem(made_up_study.EXTRA, "both_reals", 0.5)
     for variant in ("style_space_teacher", "both_reals"):
-        write_run(repository, gap_report.PRESET, MAIN, True, 777, variant, pictures=False)
-    text = plain(gap_report.fragments(load_study(gap_report.PRESET))["summary"])  # each against the start of its own seed
+        write_run(started, gap_report.PRESET, MAIN, True, 777, variant, pictures=False)
+    text = plain(fragments()["summary"])  # each against the start of its own seed
     assert "**Smaller Fréchet distance:** teacher's mapping network and codes (−9.0; −0.3 dB)." in text  # 4 dB for 120 of distance
     assert "**Within what seeds do:** real pictures beside the teacher's, for $D$ (+0.5; +0.0 dB)." in text
 
 
 def test_blur_is_what_the_distance_praises_and_the_spectrum_does_not(repository, monkeypatch):
-    import made_up_study
-
-    monkeypatch.setitem(made_up_study.EXTRA, "feature", -9.0)  # better in both
+    monkeypatch.setitem(made_up_study.EXTRA, "teacher_critic", -9.0)  # better in both
     monkeypatch.setitem(made_up_study.EXTRA, "teacher_alone", -9.0)
-    write_run(repository, gap_report.PRESET, MAIN, True, 777, "feature", pictures=False)
-    assert "none is better in one" in gap_report.fragments(load_study(gap_report.PRESET))["blur"]
-    blurred = write_run(repository, gap_report.PRESET, MAIN, True, 777, "teacher_alone", pictures=False) / "metrics.json"
+    write_run(repository, gap_report.TOGETHER, MAIN, True, 777, "teacher_critic", pictures=False)
+    assert "none is better in one" in fragments()["blur"]
+    blurred = write_run(repository, gap_report.TOGETHER, MAIN, True, 777, "teacher_alone", pictures=False) / "metrics.json"
     metrics = json.loads(blurred.read_text())
     for guide in ("latent", "reference"):
         metrics[guide]["mean"] |= {"spectral_distance": 9.25, "fine_detail": -7.5}
     blurred.write_text(json.dumps(metrics))
-    text = plain(gap_report.fragments(load_study(gap_report.PRESET))["blur"])
+    text = plain(fragments()["blur"])
     assert re.findall(r"^\| ([^|]*) \|", text, re.M)[2:] == ["teacher", f"α = {MAIN}, distilled as in the thesis", gap_report.METHODS["teacher_alone"]]
     frechet = " / ".join(f"{made_frechet(MAIN, True, 777, guide, 'teacher_alone'):.2f}" for guide in ("latent", "reference"))
     assert f"| {frechet} | 9.25 / 9.25 | −7.50 / −7.50 | 1 seed |" in text
@@ -128,17 +147,17 @@ def test_blur_is_what_the_distance_praises_and_the_spectrum_does_not(repository,
 
 def test_its_runs_are_not_taken_for_the_ablation_s(tmp_path, monkeypatch):
     monkeypatch.setattr(paths, "REPOSITORY", tmp_path)
-    write_run(paths.reference_folder(), gap_report.PRESET, MAIN, True, 777, "feature", pictures=False)
+    write_run(paths.reference_folder(), gap_report.TOGETHER, MAIN, True, 777, "teacher_critic", pictures=False)
     assert not load_study(ABLATION).results.variants
 
 
 def test_the_comparison_of_one_s_own_runs_starts_there_too(repository, monkeypatch, tmp_path):
     monkeypatch.setenv("KDLIB_RUNS", str(tmp_path / "runs"))
-    write_run(tmp_path / "runs", gap_report.PRESET, MAIN, True, 777, "feature", pictures=False)
+    write_run(tmp_path / "runs", gap_report.TOGETHER, MAIN, True, 777, "teacher_critic", pictures=False)
     for name in (TEACHER, f"alpha{MAIN}-kd"):
         (repository / "mini" / name / "weights.safetensors").touch()  # shipped ones alone are a reader's, too
-    rows = rows_of_study(load_preset(gap_report.PRESET))
+    rows = rows_of_study(load_preset(gap_report.TOGETHER))
     assert [(row["preset"], row["run"]) for row in rows] == [
-        ("mini", TEACHER), ("mini", f"alpha{MAIN}-kd"), ("beyond", f"alpha{MAIN}-kd-feature"),
+        ("mini", TEACHER), ("mini", f"alpha{MAIN}-kd"), ("beyond", f"alpha{MAIN}-kd-teacher_critic"),
     ]  # fmt: skip
     assert rows_of_study(load_preset("mini"))[0]["run"] == TEACHER

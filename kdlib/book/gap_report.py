@@ -1,8 +1,9 @@
 """The page of what closes the gap between student and teacher, as Markdown fragments: one method a row, what it changes, what it costs.
 
-A method is a variant of preset `beyond`: the distilled main width of the reference study with one thing added. The rows of that
-study, its teacher and its own distilled main width, are where the table starts. Changes and verdicts are the ablation's
-(`kdlib.book.ablation`), read the other way round: here a variant is meant to be better.
+A method is a variant of preset `methods`: the distilled main width of the ablation with one thing added, or some together. What is best
+of them is a variant of preset `beyond`, with all of the reference study's iterations. The rows of those studies, their teacher and their own
+distilled main width, are where the tables start. Changes and verdicts are the ablation's (`kdlib.book.ablation`), read the other way
+round: here a variant is meant to be better.
 """
 
 import json
@@ -18,24 +19,25 @@ from kdlib.headlines import FACTORS, FINE_DETAIL, SPECTRAL, Headline, distances
 from kdlib.paths import reference_folder
 from kdlib.results import GUIDES, markdown_table
 
-PRESET = "beyond"
+PRESET, TOGETHER = "methods", "beyond"
 METHODS = {
     "output_l1": "teacher's picture, L1",
-    "same_codes": "codes that mean the same: L1 for $F$ and $E$",
     "output_perceptual": "teacher's picture, in features of its discriminator",
     "feature": "teacher's features",
-    "rate_decay": "learning rates that fall to 0",
-    "teacher_alone": "teacher's pictures, features and codes, and nothing else",
-    "teacher_alone_longer": "the same, three times as many iterations",
-    "teacher_critic": "teacher's pictures, features and codes, and a discriminator of its pictures",
-    "teacher_s_critic": "the same, the discriminator begun as the teacher's",
-    "combined": "picture, features, codes and falling rates together",
-    "style_match": "codes that $E$ reads as the teacher does",
-    "style_space_teacher": "teacher's mapping network and codes",
     "style_space_init": "mapping network begun as the teacher's",
+    "style_space_teacher": "teacher's mapping network and codes",
+    "same_codes": "codes that mean the same: L1 for $F$ and $E$",
     "knowledge_filter": "better half of the teacher's pictures",
     "wide_discriminator": "discriminator as wide as the teacher's",
     "both_reals": "real pictures beside the teacher's, for $D$",
+    "rate_decay": "learning rates that fall to 0",
+    "short_average": "moving average of ten iterations",
+    "no_ramp": "moving average without a ramp",
+    "combined": "picture, features, codes and falling rates together",
+    "teacher_alone": "teacher's pictures, features and codes, and nothing else",
+    "teacher_critic": "teacher's pictures, features and codes, and a discriminator of its pictures",
+    "teacher_s_critic": "the same, the discriminator begun as the teacher's",
+    "filtered_critic": "the same, the better half of the teacher's pictures",
 }
 
 
@@ -50,27 +52,34 @@ def named(variant: str) -> str:
     return METHODS.get(variant, variant.replace("_", " "))
 
 
-def fragments(study: Study, folder: Path | None = None) -> dict[str, str]:
-    """Markdown by the name of the page's part; ``folder`` holds benchmarks' results, by default runs/reference/beyond."""
-    start = study.results.student(study.results.main, True)
-    has_any = start is not None and study.results.variants
-    folder = reference_folder() / PRESET if folder is None else folder
+def fragments(study: Study, together: Study, folder: Path | None = None) -> dict[str, str]:
+    """Markdown by the name of the page's part.
+
+    ``study``: methods alone; ``together``: the best of them, longer; ``folder`` holds benchmarks' results, by default runs/reference/beyond.
+    """
+    folder = reference_folder() / TOGETHER if folder is None else folder
     parts = {
-        "summary": summary(study) if has_any else "",
-        "path": joined(*(path(study, guide) for guide in GUIDES)) if start is not None else "",
-        "figure": figure(study) if has_any else "",
+        "summary": summary(study) if _started(study) else "",
+        "path": joined(path(study), cost(study)) if _started(study) else "",
+        "figure": figure(study) if _started(study) else "",
         "missing": missing(study),
-        "blur": blur(study),
+        "together": joined(path(together) if _started(together) else "", missing(together)),
+        "blur": blur(together),
         "blurred": blurred(folder / BLURRED),
         "exchange": exchange(folder / EXCHANGE),
     }
     return {name: ended(text) for name, text in parts.items()}
 
 
+def _started(study: Study) -> bool:
+    """Whether a method is kept, and what it is compared with."""
+    return bool(study.results.student(study.results.main, True) is not None and study.results.variants)
+
+
 def exchange(path: Path) -> str:
     """Scores of generators with each other's codes, from benchmarks/exchanged_networks.py."""
     if not path.is_file():
-        return f"Not measured yet: `python benchmarks/exchanged_networks.py --json runs/reference/{PRESET}/{EXCHANGE}`."
+        return f"Not measured yet: `python benchmarks/exchanged_networks.py --json runs/reference/{TOGETHER}/{EXCHANGE}`."
     result = json.loads(path.read_text(encoding="utf-8"))
     shown = [h for h in EXCHANGED if any(h.key in row["scores"][guide] for row in result["rows"] for guide in GUIDES)]
     lines = []
@@ -86,40 +95,54 @@ def _score(scores: dict[str, float], headline: Headline) -> str:
     return f"{round(scores[headline.key], digits) + 0.0:.{digits}f}" if headline.key in scores else NONE  # + 0.0: none of -0.00
 
 
-def path(study: Study, guide: str) -> str:
-    """A line a method: its change of every headline score of one guide against the start, weights shipped, time of training."""
-    results, scores = study.results, [h for h in main_scores(study.results) if _has(study, guide, h)]
-    start = results.student(results.main, True)
-    heads = [f"{guide}-guided", *(h.heading for h in scores), "weights", "iterations", "s an iteration", "seeds"]
-    lines = [_whole("teacher", results.teacher, guide, scores)] if results.teacher is not None else []
-    lines.append(_whole(f"α = {results.main}, distilled as in the thesis", start, guide, scores))
-    for variant in study.preset.study.variants:
-        if (group := results.student(results.main, True, variant)) is not None:
-            changes = [changed(results, variant, measure_of(h, guide)) for h in scores]
-            lines.append([f"+ {named(variant)}", *changes, *_cost(group)])
-    return f"```{{table}}\n:class: kdnamed\n\n{markdown_table(heads, lines)}\n```"
+def path(study: Study) -> str:
+    """Of each guide a table with a line a method: its change of every headline score against the start."""
+    results = study.results
+    tables = []
+    for guide in GUIDES:
+        scores = [h for h in main_scores(results) if any(group.score(guide, h.key) is not None for group in results.groups)]
+        lines = [_whole(name, group, guide, scores) for name, group in _ends(study).items()]
+        for variant in results.variants:
+            lines.append([f"+ {named(variant)}", *(changed(results, variant, measure_of(h, guide)) for h in scores)])
+        heads = [f"{guide}-guided", *(h.heading.split(" (")[0] for h in scores)]
+        tables.append(f"```{{table}}\n:class: kdnamed kddense\n\n{markdown_table(heads, lines)}\n```")
+    return joined(*tables)
 
 
-def _has(study: Study, guide: str, headline: Headline) -> bool:
-    return any(group.score(guide, headline.key) is not None for group in study.results.groups)
+def cost(study: Study) -> str:
+    """A line a method: weights shipped, time of training, seeds."""
+    results = study.results
+    groups = _ends(study) | {f"+ {named(variant)}": results.student(results.main, True, variant) for variant in results.variants}
+    lines = []
+    for name, group in groups.items():
+        seconds = group.spread(lambda row: row["seconds_per_iteration"])
+        per_iteration = NONE if seconds is None else tidy(seconds.text(2))
+        lines.append([name, f"{group['parameters']:,}", f"{group['iterations']:,}", per_iteration, seeds_text(len(group.rows))])
+    table = markdown_table(["", "weights", "iterations", "s an iteration", "seeds"], lines)
+    return f"```{{table}}\n:class: kdnamed\n\n{table}\n```"
+
+
+def _ends(study: Study) -> dict[str, Group]:
+    """The teacher, where the way leads, and the thesis's recipe, where it begins."""
+    start = study.results.student(study.results.main, True)
+    return ({"teacher": study.results.teacher} if study.results.teacher is not None else {}) | {_start_name(study): start}
+
+
+def _start_name(study: Study) -> str:
+    return f"α = {study.results.main}, distilled as in the thesis"
 
 
 def _whole(name: str, group: Group, guide: str, scores: list[Headline]) -> list[str]:
     """A line of scores as they are."""
     spreads = [(group.score(guide, h.key), h.digits) for h in scores]
-    return [f"**{name}**", *(NONE if spread is None else spread.text(digits) for spread, digits in spreads), *_cost(group)]
-
-
-def _cost(group: Group) -> list[str]:
-    seconds = group.spread(lambda row: row["seconds_per_iteration"])
-    return [f"{group['parameters']:,}", f"{group['iterations']:,}", NONE if seconds is None else seconds.text(2), seeds_text(len(group.rows))]
+    return [f"**{name}**", *(NONE if spread is None else spread.text(digits) for spread, digits in spreads)]
 
 
 def summary(study: Study) -> str:
     """Which methods bring the student closer by the Frechet distance, in a sentence a verdict."""
     results = study.results
     sorted_in: dict[str, list[str]] = {"better": [], "worse": [], "open": []}
-    for variant in (v for v in study.preset.study.variants if v in results.variants):
+    for variant in results.variants:
         part = cost_of(results, variant, distance("both"))
         if part is None:
             continue
@@ -146,22 +169,20 @@ def blur(study: Study) -> str:
             torn.append(variant)
     if not torn:
         return "Of the students that are kept now, none is better in one and worse in the other."
-    groups = {"teacher": results.teacher, f"α = {results.main}, distilled as in the thesis": start}
-    groups |= {named(variant): results.student(results.main, True, variant) for variant in torn}
+    groups = _ends(study) | {named(variant): results.student(results.main, True, variant) for variant in torn}
     shown = [*distances(start.rows, "frechet")[:1], SPECTRAL, FINE_DETAIL]
     lines = []
     for name, group in groups.items():
-        if group is not None:
-            spreads = [[group.score(guide, h.key) for guide in GUIDES] for h in shown]
-            cells = [" / ".join(NONE if s is None else tidy(s.text(h.digits)) for s in both) for both, h in zip(spreads, shown)]
-            lines.append([name, *cells, seeds_text(len(group.rows))])
+        spreads = [[group.score(guide, h.key) for guide in GUIDES] for h in shown]
+        cells = [" / ".join(NONE if s is None else tidy(s.text(h.digits)) for s in both) for both, h in zip(spreads, shown)]
+        lines.append([name, *cells, seeds_text(len(group.rows))])
     return joined(markdown_table(["latent- / reference-guided", *(h.heading for h in shown), "seeds"], lines))
 
 
 def blurred(path: Path) -> str:
     """Scores of real pictures that were blurred or woven, from benchmarks/blurred_pictures.py."""
     if not path.is_file():
-        return f"Not measured yet: `python benchmarks/blurred_pictures.py --json runs/reference/{PRESET}/{BLURRED}`."
+        return f"Not measured yet: `python benchmarks/blurred_pictures.py --json runs/reference/{TOGETHER}/{BLURRED}`."
     result = json.loads(path.read_text(encoding="utf-8"))
     asked = [*EXCHANGED[:2], FINE_DETAIL, *(h for h in EXCHANGED if h.key == "domain_accuracy")]
     shown = [h for h in asked if all(h.key in row["scores"][guide] for row in result["rows"] for guide in GUIDES)]

@@ -22,6 +22,7 @@ from kdlib.scoring.factor_network import REPORT
 GENERATED = REPOSITORY / "book" / "_generated"
 PAGES = {  # of kept presets that have their own
     study_report.REFERENCE: "reference_study", bottleneck_report.PRESET: "what_distances_miss", gap_report.PRESET: "closing_the_gap",
+    gap_report.TOGETHER: "closing_the_gap",
     width_report.PRESET: "where_width_goes", ablation_report.PRESET: "ablation", path_report.PRESET: "closing_the_gap",
 }  # fmt: skip
 
@@ -39,7 +40,8 @@ def write_fragments(preset: str, folder: Path = GENERATED) -> None:
     fragments |= {f"study_{name}": text for name, text in study_report.fragments(study).items()}
     fragments |= {f"ablation_{name}": text for name, text in ablation_report.fragments(study_report.load_study(ablation_report.PRESET)).items()}
     fragments |= {f"deployment_{name}": text for name, text in deployment_report.fragments().items()}
-    fragments |= {f"gap_{name}": text for name, text in gap_report.fragments(study_report.load_study(gap_report.PRESET)).items()}
+    gap = gap_report.fragments(*map(study_report.load_study, (gap_report.PRESET, gap_report.TOGETHER)))
+    fragments |= {f"gap_{name}": text for name, text in gap.items()}
     fragments |= {f"path_{name}": text for name, text in path_report.fragments(study_report.load_study(path_report.PRESET)).items()}
     fragments |= {f"width_{name}": text for name, text in width_report.fragments().items()}
     fragments |= {f"bottleneck_{name}": text for name, text in bottleneck_report.fragments().items()}
