@@ -133,9 +133,9 @@ def _start_name(study: Study) -> str:
 
 
 def _whole(name: str, group: Group, guide: str, scores: list[Headline]) -> list[str]:
-    """A line of scores as they are."""
+    """A line of scores as they are; a deviation may go below its mean, as columns are narrow."""
     spreads = [(group.score(guide, h.key), h.digits) for h in scores]
-    return [f"**{name}**", *(NONE if spread is None else spread.text(digits) for spread, digits in spreads)]
+    return [f"**{name}**", *(NONE if spread is None else spread.text(digits).replace(f"{BLANK}±", " ±") for spread, digits in spreads)]
 
 
 def summary(study: Study) -> str:

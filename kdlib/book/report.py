@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from kdlib.book import (
-    ablation_report, bottleneck_report, claims_report, cost_report, deployment_report, explorer, gap_report, path_report, study_report, width_report,
+    ablation_report, bottleneck_report, claims_report, cost_report, deployment_report, explorer, faces_report, gap_report, path_report, study_report,
+    width_report,
 )  # fmt: skip
 from kdlib.book.seeds import Group, StudyResults, seeds_text
 from kdlib.book.study_tables import TOLD, WIDEST, side_by_side
@@ -22,7 +23,7 @@ from kdlib.scoring.factor_network import REPORT
 GENERATED = REPOSITORY / "book" / "_generated"
 PAGES = {  # of kept presets that have their own
     study_report.REFERENCE: "reference_study", bottleneck_report.PRESET: "what_distances_miss", gap_report.PRESET: "closing_the_gap",
-    gap_report.TOGETHER: "closing_the_gap",
+    gap_report.TOGETHER: "closing_the_gap", faces_report.PRESET: "faces",
     width_report.PRESET: "where_width_goes", ablation_report.PRESET: "ablation", path_report.PRESET: "closing_the_gap",
 }  # fmt: skip
 
@@ -31,8 +32,8 @@ def write_fragments(preset: str, folder: Path = GENERATED) -> None:
     """Write the fragments of every page that has any; files that would not change are left alone.
 
     findings.md, results.md and model_card.md, the cost page's cost_*.md, those of the reference study, study_*.md and ablation_*.md,
-    explorer.md, deployment_*.md, gap_*.md, path_*.md and width_*.md of the pages beyond the thesis, and bottleneck_*.md of the page on what set
-    distances miss.
+    explorer.md, deployment_*.md, gap_*.md, path_*.md, width_*.md and faces_*.md of the pages beyond the thesis, and bottleneck_*.md of the page
+    on what set distances miss.
     """
     study = study_report.load_study()
     fragments = {"findings": findings(preset), "results": results(preset), "model_card": model_card(), "explorer": explorer.fragment(study)}
@@ -43,6 +44,7 @@ def write_fragments(preset: str, folder: Path = GENERATED) -> None:
     gap = gap_report.fragments(*map(study_report.load_study, (gap_report.PRESET, gap_report.TOGETHER)))
     fragments |= {f"gap_{name}": text for name, text in gap.items()}
     fragments |= {f"path_{name}": text for name, text in path_report.fragments(study_report.load_study(path_report.PRESET)).items()}
+    fragments |= {f"faces_{name}": text for name, text in faces_report.fragments(study_report.load_study(faces_report.PRESET), study).items()}
     fragments |= {f"width_{name}": text for name, text in width_report.fragments().items()}
     fragments |= {f"bottleneck_{name}": text for name, text in bottleneck_report.fragments().items()}
     for name, text in fragments.items():

@@ -1,0 +1,68 @@
+"""The page on real faces as Markdown fragments: the study of preset ``faces``, and whether it says what the reference study says.
+
+The pictures are the reader's own and the runs' pictures are not kept, so that these fragments hold numbers only.
+"""
+
+from kdlib.book import study_tables
+from kdlib.book.claims import STUDY_CLAIMS
+from kdlib.book.claims_report import YARDSTICK, in_page, verdict
+from kdlib.book.gap_report import named
+from kdlib.book.seeds import tidy
+from kdlib.book.study_report import Study, ended, joined, not_yet
+from kdlib.headlines import headlines
+from kdlib.results import GUIDES, markdown_table
+
+PRESET = "faces"
+
+
+def fragments(study: Study, reference: Study) -> dict[str, str]:
+    """Markdown by the name of the page's part; ``reference``: the study on drawn animals."""
+    has_any = bool(study.results)
+    parts = {
+        "setup": setup(study),
+        "quality": study_tables.quality_table(study.results) if has_any else not_yet(study),
+        "methods": methods(study),
+        "agreement": agreement(study, reference),
+        "compute": study_tables.compute_table(study.rows) if has_any else "",
+        "commands": study_tables.commands(study.preset),
+    }
+    return {name: ended(text) for name, text in parts.items()}
+
+
+def setup(study: Study) -> str:
+    """What is trained, and which of it is not kept."""
+    p, s = study.preset, study.preset.study
+    lines = [
+        ["width cap α", str(p.networks.teacher_alpha), ", ".join(map(str, s.alphas))],
+        [f"iterations of batch {p.training.batch_size}", f"{p.training.teacher_iterations:,}", f"{p.training.student_iterations:,}"],
+    ]
+    missing = ", ".join(f"`{name}`" for name in study.missing)
+    return joined(markdown_table([f"preset `{p.name}`", "teacher", "students"], lines), f"*Not run yet:* {missing}." if missing else "")
+
+
+def methods(study: Study) -> str:
+    """The distilled main width in the thesis's recipe and in every other one, all scores of both guides."""
+    results = study.results
+    groups = {"as in the thesis": results.student(results.main, True)} | {named(v): results.student(results.main, True, v) for v in results.variants}
+    kept = {name: group for name, group in groups.items() if group is not None}
+    if len(kept) < 2:
+        return ""
+    lines = []
+    for headline in headlines(study.rows):
+        for guide in GUIDES:
+            spreads = [group.score(guide, headline.key) for group in kept.values()]
+            if all(spreads):
+                lines.append([f"{headline.heading}, {guide}", *(tidy(spread.text(headline.digits)) for spread in spreads)])
+    return markdown_table([f"α = {results.main}, distilled", *kept], lines)
+
+
+def agreement(study: Study, reference: Study) -> str:
+    """Claims that both studies can be asked: the verdict on drawn animals, and that on faces with what was found."""
+    lines = []
+    for claim in STUDY_CLAIMS:
+        found = claim.ask(study.results) if study.results else None
+        if found is not None:
+            lines.append([claim.sentence, verdict(claim.ask(reference.results)), f"{verdict(found)}; {found.text}"])
+    if not lines:
+        return ""
+    return joined(in_page((["claim", "drawn animals", "faces"], lines)), YARDSTICK)
