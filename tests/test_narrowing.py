@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 import stage_sensitivity as benchmark
 import torch
+from made_up_study import made_frechet, plain, write_run
 from test_generator_design import hand_count
 from test_networks import CLOSE, noise, randomised
 from torch import nn
@@ -130,7 +131,25 @@ def test_the_benchmark_and_its_fragments(result):
     assert "64×64" in parts["stages"] and "Fréchet distance" in parts["sensitivity"] and "kdplot" in parts["sensitivity"]
     for size in (64, 256):
         assert parts[f"candidates_{size}"].startswith(f"Not measured yet: `python benchmarks/latency.py --size {size} --candidates")
-    assert parts["trained"] == "Not trained yet: `python -m kdlib study --preset width`.\n"
+
+
+def test_trained_widths_stand_beside_the_one_cap_taught_in_the_same_way(repository):
+    said = "Not trained yet: `python -m kdlib study --preset width`."
+    assert width_report.fragments()["trained"] == f"{said}\n"
+    preset = load_preset(width_report.PRESET)
+    one_cap, main = load_preset(width_report.METHODS, variant=width_report.RECIPE), preset.study.main
+    for name in preset.study.variants:  # else a difference would not be the widths'
+        varied = load_preset(width_report.PRESET, variant=name)
+        assert (varied.training, varied.losses, varied.networks) == (one_cap.training, one_cap.losses, one_cap.networks)
+        assert varied.student_generator != one_cap.student_generator
+    write_run(repository, width_report.PRESET, main, True, variant="fast", pictures=False)
+    assert width_report.fragments()["trained"] == f"{said}\n"  # nothing to compare it with
+    write_run(repository, width_report.METHODS, main, True, variant=width_report.RECIPE, pictures=False)
+    text = plain(width_report.fragments()["trained"])
+    lines = {line.split(" | ")[0].strip("| "): line.strip("| ").split(" | ")[1:] for line in text.splitlines() if line.startswith("|")}
+    assert f"| one cap, α = {main} | fast |" in text and lines["seeds"] == ["1 seed", "1 seed"]
+    assert lines["Frechet distance (factor network), latent"] == [f"{made_frechet(main, True, 777, 'latent', v):.2f}" for v in ("teacher_critic", "fast")]
+    assert "Not trained yet: 4 of 5 runs" in text
 
 
 def test_candidates_are_compared_with_the_teacher_of_their_own_form(tmp_path):

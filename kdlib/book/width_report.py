@@ -21,6 +21,7 @@ from kdlib.views.latency_figures import milliseconds
 from kdlib.views.width_figures import sensitivity_figure
 
 PRESET = "width"
+METHODS, RECIPE = "methods", "teacher_critic"  # where the student of one cap is, taught as the variants are
 FOLDER = f"runs/reference/{PRESET}"
 MODEL = "mini/alpha48-kd"
 SENSITIVITY = f"python benchmarks/stage_sensitivity.py --model {MODEL} --json {FOLDER}/sensitivity.json"
@@ -42,17 +43,16 @@ SCORES = (
 Results = dict[str, Any]
 
 
-def fragments(folder: Path | None = None, study: Study | None = None) -> dict[str, str]:
+def fragments(folder: Path | None = None) -> dict[str, str]:
     """Markdown by the name of the page's part; ``folder`` holds the results, by default runs/reference/width."""
     folder = reference_folder() / PRESET if folder is None else folder
-    study = study or load_study(PRESET)
     parts: dict[str, tuple[str, Callable[[Results], str], str]] = {
         "stages": ("sensitivity", stages, SENSITIVITY),
         "sensitivity": ("sensitivity", sensitivity, SENSITIVITY),
         **{f"candidates_{size}": (f"latency_{size}", candidates, CANDIDATES.format(size=size, folder=FOLDER)) for size in (64, 256)},
     }
     found = {name: _made(folder / f"{file}.json", make, command) for name, (file, make, command) in parts.items()}
-    return found | {"trained": trained(study).rstrip() + "\n"}
+    return found | {"trained": trained(load_study(PRESET), load_study(METHODS)).rstrip() + "\n"}
 
 
 def _made(path: Path, make: Callable[[Results], str], command: str) -> str:
@@ -162,13 +162,12 @@ def _aim(result: Results, series: list[tuple[str, str]]) -> str:
     return f"{aim} At least that fast: " + "; ".join(told) + "."
 
 
-def trained(study: Study) -> str:
-    """The trained allocations beside the student of one cap that they vary: cost and scores."""
+def trained(study: Study, methods: Study) -> str:
+    """The trained allocations beside the student of one cap that learned in the same way, one of ``methods``: cost and scores."""
     results = study.results
-    start = results.student(results.main, True)
-    groups = {f"one cap, α = {results.main}": start} | {n.replace("_", " "): results.student(results.main, True, n) for n in results.variants}
-    kept = {name: group for name, group in groups.items() if group is not None}
-    if start is None or len(kept) < 2:
+    start = methods.results.student(results.main, True, RECIPE)
+    kept = {f"one cap, α = {results.main}": start} | {n.replace("_", " "): results.student(results.main, True, n) for n in results.variants}
+    if start is None or not results.variants:
         return f"Not trained yet: `{STUDY}`."
     heads = ["", *kept]
     lines = [["seeds", *(seeds_text(len(group.rows)) for group in kept.values())]]
