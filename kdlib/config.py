@@ -114,26 +114,25 @@ def _on_its_base(values: dict[str, Any], where: str, above: tuple[str, ...]) -> 
 
 def _spelled_out(variants: dict[str, Any], where: str) -> dict[str, Any]:
     """Variants with the settings of those that they are ``like``. Raises `InputError` for one that is not there, or is like itself."""
-
-    def whole(name: str, asking: tuple[str, ...]) -> Any:
-        values = variants[name]
-        if not isinstance(values, dict) or "like" not in values:
-            return values
-        like, own = values["like"], {key: value for key, value in values.items() if key != "like"}
-        preset, _, elsewhere = str(like).rpartition("/")
-        if preset in preset_names() and f"{preset}.toml" != where and elsewhere in (theirs := _variants_of(preset)):
-            return {**theirs[elsewhere], **own}
-        if like not in variants or like in (*asking, name):
-            others = ", ".join(other for other in variants if other not in (*asking, name))
-            raise InputError(f"{where}: variant {name}: like = {like!r}: must be another variant, one of {others}; or PRESET/VARIANT of a shipped preset")
-        return {**whole(like, (*asking, name)), **own}
-
-    return {name: whole(name, ()) for name in variants}
+    return {name: _whole(variants, name, where, ()) for name in variants}
 
 
-def _variants_of(preset: str) -> dict[str, Any]:
+def _whole(variants: dict[str, Any], name: str, where: str, above: tuple[tuple[str, str], ...]) -> Any:
+    """A variant spelled out; ``above``: files and names of those that are like it."""
+    values, asking = variants[name], (*above, (where, name))
+    if not isinstance(values, dict) or "like" not in values:
+        return values
+    like, own = values["like"], {key: value for key, value in values.items() if key != "like"}
+    preset, _, elsewhere = str(like).rpartition("/")
     file = f"{preset}.toml"
-    return _spelled_out(_read(PRESET_FOLDER / file).get("study", {}).get("variants", {}), file)
+    if preset in preset_names() and file != where and (file, elsewhere) not in asking:
+        theirs = _read(PRESET_FOLDER / file).get("study", {}).get("variants", {})
+        if elsewhere in theirs:
+            return {**_whole(theirs, elsewhere, file, asking), **own}
+    if like not in variants or (where, like) in asking:
+        others = ", ".join(other for other in variants if (where, other) not in asking)
+        raise InputError(f"{where}: variant {name}: like = {like!r}: must be another variant, one of {others}; or PRESET/VARIANT of a shipped preset")
+    return {**_whole(variants, like, where, asking), **own}
 
 
 def load_preset(name: str | Path, *, variant: str | None = None, **overrides: Any) -> Preset:

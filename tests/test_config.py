@@ -5,9 +5,18 @@ import re
 
 import pytest
 
+from kdlib import config
 from kdlib.config import load_preset, preset_from_dict, preset_names
 from kdlib.errors import InputError
 from kdlib.settings import SECTION_OF
+
+
+def test_variants_of_two_presets_that_are_like_each_other_are_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(config, "PRESET_FOLDER", tmp_path)
+    for own, other in (("a", "b"), ("b", "a")):
+        (tmp_path / f"{own}.toml").write_text(f'[study.variants.x]\nlike = "{other}/x"\n[study.variants.y]\nlambda_cyc = 2.0\n')
+    with pytest.raises(InputError, match=re.escape("b.toml: variant x: like = 'a/x': must be another variant, one of y; or PRESET/VARIANT")):
+        load_preset("a")
 
 
 @pytest.mark.parametrize("name", preset_names())
