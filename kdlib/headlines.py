@@ -14,7 +14,7 @@ PUBLISHED = {
     "kid_pytorch_fid": "KID (pytorch-fid)",
     "lpips": "LPIPS",
 }
-KINDS = {"frechet": "Frechet distance", "kernel": "kernel distance", "diversity": "feature diversity"}
+KINDS = {"frechet": "Fréchet distance", "kernel": "kernel distance", "diversity": "feature diversity"}
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,7 @@ data_views.factor_sheet(settings)
 
 # %% [markdown]
 # ## The factor network, and how far to trust it
-# A small network reads the factors off a picture. It gives the factor scores and the features of the Frechet distance on
+# A small network reads the factors off a picture. It gives the factor scores and the features of the Fréchet distance on
 # Critters, so its own errors bound what those scores can tell. Its report on pictures it never saw:
 
 # %%

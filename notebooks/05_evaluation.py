@@ -57,7 +57,7 @@ run_views.selection_view(metrics)
 # %% [markdown]
 # ## Scores, averaged over the ordered pairs of domains
 # *real* is what validation pictures themselves score against the training pictures. For the kernel distance, which is
-# unbiased, that is what a perfect model would reach; a Frechet distance from fewer pictures than outputs is biased upwards
+# unbiased, that is what a perfect model would reach; a Fréchet distance from fewer pictures than outputs is biased upwards
 # by its count, so a good model can come out below it. The leak, a mean of absolute correlations, has a floor by chance, about $0.8 / \sqrt{n}$
 # with $n$ outputs a pair.
 

@@ -32,7 +32,7 @@ def rows(folder, metrics):  # noqa: F811
 
 
 def test_published_metrics_bear_their_names_and_come_first(rows):
-    assert [h.heading for h in distances(rows, "frechet")] == ["FID (pytorch-fid)", "Frechet distance (squeezenet)"]
+    assert [h.heading for h in distances(rows, "frechet")] == ["FID (pytorch-fid)", "Fréchet distance (squeezenet)"]
     assert [h.heading for h in headlines(rows)][2:7] == [
         "KID (pytorch-fid)", "kernel distance (squeezenet)", "LPIPS", "spectral distance (dB)", "domain accuracy",
     ]  # fmt: skip
@@ -51,7 +51,7 @@ def test_views_of_one_evaluation(metrics, capsys, monkeypatch):
     figures = []
     monkeypatch.setattr(run_views, "display", lambda *shown: figures.extend(shown))
     run_views.pair_views(metrics)
-    assert [f.layout.title.text.split(" to the")[0] for f in figures] == ["FID (pytorch-fid)", "Frechet distance (squeezenet)"]
+    assert [f.layout.title.text.split(" to the")[0] for f in figures] == ["FID (pytorch-fid)", "Fréchet distance (squeezenet)"]
     cell = metrics["latent"]["deviation"]["pairs"]["cat->dog"]["fid_pytorch_fid"]
     assert figures[0].data[0].text[0][1] == f"<br>± {cell:.3f}" and figures[0].data[0].text[0][0] == ""
     text = run_views.protocol_summary("teacher", metrics)
@@ -64,11 +64,11 @@ def test_views_of_several_runs(rows, monkeypatch):
     figures = []
     monkeypatch.setattr(run_views, "display", lambda *shown: figures.extend(shown))
     run_views.tradeoff_views(StudyResults.of(rows))
-    assert [f.layout.title.text for f in figures] == ["FID (pytorch-fid)", "Frechet distance (squeezenet)"]
+    assert [f.layout.title.text for f in figures] == ["FID (pytorch-fid)", "Fréchet distance (squeezenet)"]
     html = run_views.distillation_table(StudyResults.of(rows)).to_html()
     assert "FID (pytorch-fid) (lower is better)" in html and "LPIPS (higher is better)" in html
     text = report.findings("smoke")
-    assert "FID (pytorch-fid)" in text and "LPIPS" in text and "Frechet distance (squeezenet)" in text
+    assert "FID (pytorch-fid)" in text and "LPIPS" in text and "Fréchet distance (squeezenet)" in text
 
 
 def test_a_run_whose_settings_were_changed_on_the_way_says_so(folder):  # noqa: F811

@@ -148,7 +148,7 @@ def test_trained_widths_stand_beside_the_one_cap_taught_in_the_same_way(reposito
     text = plain(width_report.fragments()["trained"])
     lines = {line.split(" | ")[0].strip("| "): line.strip("| ").split(" | ")[1:] for line in text.splitlines() if line.startswith("|")}
     assert f"| one cap, α = {main} | fast |" in text and lines["seeds"] == ["1 seed", "1 seed"]
-    assert lines["Frechet distance (factor network), latent"] == [f"{made_frechet(main, True, 777, 'latent', v):.2f}" for v in ("teacher_critic", "fast")]
+    assert lines["Fréchet distance (factor network), latent"] == [f"{made_frechet(main, True, 777, 'latent', v):.2f}" for v in ("teacher_critic", "fast")]
     assert "Not trained yet: 4 of 5 runs" in text
 
 

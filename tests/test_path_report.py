@@ -50,7 +50,7 @@ def test_a_column_a_station_and_how_the_last_one_stands(repository, monkeypatch)
     teacher, student = 1000 * 192**2 // 10, 1000 * MAIN**2 // 10
     assert lines["weights"][1] == f"{student / 1e3:.3g} k ({teacher / student:.1f}×)"
     mine = [made_frechet(MAIN, True, 777, guide, "half_resolution") for guide in ("latent", "reference")]
-    assert [lines[f"Frechet distance (factor network), {guide}"][-1] for guide in ("latent", "reference")] == [f"{value:.2f}" for value in mine]
+    assert [lines[f"Fréchet distance (factor network), {guide}"][-1] for guide in ("latent", "reference")] == [f"{value:.2f}" for value in mine]
     assert "style followed, latent" not in lines
     its = [made_frechet(140, True, 777, guide) for guide in ("latent", "reference")]
     assert f"a latent-guided Fréchet distance {mine[0] / its[0]:.2f} times the teacher's (aim: 1.05)" in text

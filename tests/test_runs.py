@@ -190,9 +190,9 @@ def test_distances_in_two_feature_networks_never_share_a_line(folder):
         metrics[guide]["mean"] = {"frechet_squeezenet": 99.0}
     b.write_json("metrics.json", metrics)
     _, lines = results.table(results.result_rows([a, b]))
-    frechet = {line[0]: line[1:] for line in lines if line[0].startswith("Frechet")}
-    assert frechet["Frechet distance (factor network)"] == ["3.00 / 3.00", "– / –"]
-    assert frechet["Frechet distance (squeezenet)"] == ["– / –", "99.00 / 99.00"]
+    frechet = {line[0]: line[1:] for line in lines if line[0].startswith("Fréchet")}
+    assert frechet["Fréchet distance (factor network)"] == ["3.00 / 3.00", "– / –"]
+    assert frechet["Fréchet distance (squeezenet)"] == ["– / –", "99.00 / 99.00"]
 
 
 def test_another_seed_is_another_run_in_tables_and_pairs(folder):

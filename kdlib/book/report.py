@@ -173,7 +173,7 @@ def _twins_table(twins: list[tuple[dict[str, Any], dict[str, Any]]]) -> str:
     if len(twins) <= WIDEST:
         lines = [[headline.heading, *(_twin_scores(pair, headline) for pair in twins)] for headline in shown]
         return markdown_table(["*kept → here*", *(label(mine) for _, mine in twins)], lines)
-    shown = [h for h in shown if h.heading.startswith(("FID", "Frechet", "domain", "content", "style followed"))]
+    shown = [h for h in shown if h.heading.startswith(("FID", "Fréchet", "domain", "content", "style followed"))]
     lines = [[label(pair[1]), *(_twin_scores(pair, headline) for headline in shown)] for pair in twins]
     return markdown_table(["*kept → here*", *(h.heading for h in shown)], lines)
 

@@ -23,7 +23,7 @@ from kdlib.study import students
 from kdlib.views.thesis import TEACHER_ALPHA, printed_tables
 
 NONE = "–"
-TOLD = ("FID", "Frechet", "LPIPS", "spectral", "domain", "content", "style followed")  # beginnings of the scores that short tables have
+TOLD = ("FID", "Fréchet", "LPIPS", "spectral", "domain", "content", "style followed")  # beginnings of the scores that short tables have
 WIDEST = 8  # runs that a table with a column a run has room for
 FACTOR_DIGITS = 2  # six of them stand beside each other
 Line = list[str]
