@@ -83,7 +83,7 @@ def candidates(file: Path, size: int) -> dict[str, tuple[Networks, str]]:
         try:
             arch = Architecture(size, 3, alpha, True, base_width=base_width, design=GeneratorDesign(**own) if own else None)
         except TypeError as error:
-            raise InputError(f"{file}: {name}: {error}; settings are alpha, form, stage_widths, separable_up, pixel_shuffle") from error
+            raise InputError(f"{file}: {name}: {error}; settings are alpha, form, stage_widths, separable_up, separable_bottleneck, pixel_shuffle") from error
         found[name] = (networks_of(arch, seed=0), form)
     for nets in {id(nets): nets for nets, _ in found.values()}.values():
         randomised(nets.generator)

@@ -26,6 +26,7 @@ class GeneratorDesign:
 
     stage_widths: tuple[int, ...] = ()  # channels at every resolution from the finest to the bottleneck; empty: doubling up to alpha
     separable_up: bool = False  # the up blocks' convolutions depthwise separable, as the encoder half's are in the thesis
+    separable_bottleneck: bool = False  # the same of the decoder's blocks at the bottleneck's resolution
     pixel_shuffle: int = 1  # 1, 2 or 4: side of the square of pixels that enters and leaves as one; 1: none
 
     def __post_init__(self):
@@ -107,6 +108,10 @@ class Architecture:
     @property
     def separable_up(self) -> bool:
         return self.design is not None and self.design.separable_up
+
+    @property
+    def separable_bottleneck(self) -> bool:
+        return self.design is not None and self.design.separable_bottleneck
 
     @property
     def generator_down_blocks(self) -> int:

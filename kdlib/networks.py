@@ -70,7 +70,7 @@ class Generator(nn.Module):
         self.encode = nn.ModuleList(down + bottleneck)
 
         decoder = {"style_dim": arch.style_dim, "conv_before_upsampling": arch.student, "residual_only": arch.w_hpf > 0}
-        bottleneck = [AdaINResBlk(widths[-1], widths[-1], **decoder) for _ in range(2)]
+        bottleneck = [AdaINResBlk(widths[-1], widths[-1], separable=arch.separable_bottleneck, **decoder) for _ in range(2)]
         up = [AdaINResBlk(b, a, upsample=True, separable=arch.separable_up, **decoder) for a, b in zip(widths, widths[1:])]
         self.decode = nn.ModuleList(bottleneck + up[::-1])
 

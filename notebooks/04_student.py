@@ -39,6 +39,7 @@ candidate_every = None
 generator_down_blocks = None  # 0: the thesis's rule, as the teacher's
 stage_widths = None  # of the generator, "24,48,48" from the finest resolution on
 separable_up = None  # True: its up blocks depthwise separable, too
+separable_bottleneck = None  # True: and the blocks before these
 pixel_shuffle = None  # 2: no layer of it at full resolution
 lambda_adv = None
 lambda_r1 = None
@@ -64,6 +65,7 @@ lambda_style_match = None
 filter_keep = None  # share of the teacher's pictures that is taught
 filter_score = None  # "discriminator" or "cycle"
 student_discriminator_alpha = None  # 0: alpha
+discriminator_start = None  # "teacher": as the teacher's, which needs its width
 
 # %%
 from IPython.display import Markdown
@@ -88,12 +90,13 @@ overrides = dict(
     lambda_source_latent=lambda_source_latent,
     lambda_source_reference=lambda_source_reference,
     teacher=teacher, candidate_every=candidate_every, generator_down_blocks=generator_down_blocks,
-    stage_widths=stage_widths, separable_up=separable_up, pixel_shuffle=pixel_shuffle,
+    stage_widths=stage_widths, separable_up=separable_up, separable_bottleneck=separable_bottleneck,
+    pixel_shuffle=pixel_shuffle,
     distillation_real=distillation_real, lambda_output_l1=lambda_output_l1,
     lambda_output_perceptual=lambda_output_perceptual, perceptual_network=perceptual_network,
     lambda_feature=lambda_feature, feature_stages=feature_stages, style_space=style_space,
     lambda_style_match=lambda_style_match, filter_keep=filter_keep, filter_score=filter_score,
-    student_discriminator_alpha=student_discriminator_alpha,
+    student_discriminator_alpha=student_discriminator_alpha, discriminator_start=discriminator_start,
 )  # fmt: skip
 settings = load_preset(preset, variant=variant, **overrides)
 

@@ -24,10 +24,10 @@ from kdlib.profiling import network_costs, stage_costs
 from kdlib.released import save_released
 from kdlib.runs import STUDENT, TEACHER, RunSettings, binding
 
-EVERYTHING = GeneratorDesign(stage_widths=(10, 14), separable_up=True, pixel_shuffle=2)
+EVERYTHING = GeneratorDesign(stage_widths=(10, 14), separable_up=True, separable_bottleneck=True, pixel_shuffle=2)
 
 
-def hand_count(size: int, widths: list[int], r: int = 1, separable: bool = False) -> tuple[int, int]:
+def hand_count(size: int, widths: list[int], r: int = 1, separable_up: bool = False, separable_bottleneck: bool = False) -> tuple[int, int]:
     """Weights and MACs (convolutions, linear layers) of a student's generator with styles of 64 numbers, added up layer by layer."""
     sides, weights, macs = [size // r >> i for i in range(len(widths))], 0, 0
 
@@ -45,7 +45,7 @@ def hand_count(size: int, widths: list[int], r: int = 1, separable: bool = False
         weights += 64 * 2 * width + 2 * width
         macs += 64 * 2 * width
 
-    up = apart if separable else convolution
+    up, deep = (apart if separable else convolution for separable in (separable_up, separable_bottleneck))
     convolution(3 * r * r, widths[0], sides[0])
     for a, b, side in zip(widths, widths[1:], sides):
         apart(a, a, side)
@@ -58,7 +58,7 @@ def hand_count(size: int, widths: list[int], r: int = 1, separable: bool = False
         for pair in ((a, b), (b, a)) if a != b else ():
             convolution(*pair, side, kernel=1, bias=False)
     for _ in range(2):
-        for layer in (apart, apart, convolution, convolution):
+        for layer in (apart, apart, deep, deep):
             layer(widths[-1], widths[-1], sides[-1])
         adain(widths[-1])
         adain(widths[-1])
@@ -75,6 +75,8 @@ def hand_count(size: int, widths: list[int], r: int = 1, separable: bool = False
         Architecture(64, 3, 48, True, base_width=24),
         Architecture(64, 3, 48, True, base_width=24, design=GeneratorDesign((16, 44, 64))),
         Architecture(64, 3, 48, True, base_width=24, design=GeneratorDesign((32, 68, 68), separable_up=True)),
+        Architecture(64, 3, 24, True, base_width=24, design=GeneratorDesign((24, 48, 56), separable_up=True, separable_bottleneck=True)),
+        Architecture(64, 3, 24, True, base_width=24, design=GeneratorDesign((24, 32, 40), separable_bottleneck=True)),
         Architecture(64, 3, 48, True, base_width=24, design=GeneratorDesign(pixel_shuffle=2)),
         Architecture(256, 3, 128, True, design=GeneratorDesign((96, 128, 160), pixel_shuffle=4)),
         Architecture(64, 3, 5, True, design=EVERYTHING),
@@ -83,7 +85,8 @@ def hand_count(size: int, widths: list[int], r: int = 1, separable: bool = False
 )
 def test_weights_and_macs_are_those_of_the_hand_formula(arch):
     counted = network_costs(arch, ["G"]).loc["G"]
-    assert (counted["parameters"], counted["macs"]) == hand_count(arch.image_size, arch.generator_widths, arch.pixel_shuffle, arch.separable_up)
+    separable = arch.separable_up, arch.separable_bottleneck
+    assert (counted["parameters"], counted["macs"]) == hand_count(arch.image_size, arch.generator_widths, arch.pixel_shuffle, *separable)
     table = stage_costs(arch, ["G"])
     assert table["macs"].sum() == counted["macs"] and (table["macs"] > 0).all()  # every layer is in a stage
 
@@ -104,7 +107,7 @@ def test_other_networks_stay_as_they_are():
     assert shapes[0] == shapes[1]
 
 
-@pytest.mark.parametrize("design", [EVERYTHING, GeneratorDesign((3, 7, 5)), GeneratorDesign(separable_up=True)], ids=str)
+@pytest.mark.parametrize("design", [EVERYTHING, GeneratorDesign((3, 7, 5)), GeneratorDesign(separable_up=True), GeneratorDesign(separable_bottleneck=True)], ids=str)
 @pytest.mark.parametrize("student", [True, False])
 def test_generator_agrees_with_a_plain_implementation(design, student):
     arch = Architecture(64, 2, 6, student, base_width=4, design=design)
@@ -162,9 +165,9 @@ def test_a_design_comes_back_from_json():
 
 
 def test_settings_concern_students_alone():
-    preset = load_preset("quick", image_size=64, stage_widths="24,40,64", separable_up=True)
+    preset = load_preset("quick", image_size=64, stage_widths="24,40,64", separable_up=True, separable_bottleneck=True)
     student = preset.architecture(3, alpha=48, student=True)
-    assert student.generator_widths == [24, 40, 64] and student.separable_up
+    assert student.generator_widths == [24, 40, 64] and student.separable_up and student.separable_bottleneck
     assert preset.architecture(3, alpha=48, student=False).design is None
     assert load_preset("quick").architecture(3, alpha=48, student=True).design is None
     assert preset_from_dict(preset.as_dict()) == preset
@@ -215,7 +218,7 @@ def test_allocations_of_preset_width_cost_what_its_comments_say():
 
 def test_the_released_layout_refuses_a_design(tmp_path):
     nets = build_networks(8, 2, True, 0, 64, base_width=8, design=EVERYTHING, seed=0)
-    with pytest.raises(InputError, match="stage_widths, separable_up and pixel_shuffle are no part of this format"):
+    with pytest.raises(InputError, match="stage_widths, separable_up, separable_bottleneck and pixel_shuffle are no part of this format"):
         save_released(tmp_path / "nets.ckpt", nets)
     assert not (tmp_path / "nets.ckpt").exists()
 

@@ -15,7 +15,7 @@ ARCHITECTURES = [
     Architecture(64, 3, 12, False, 0, 5),
     Architecture(64, 3, 12, True, 0, 5),
     Architecture(256, 2, 5, True, 2.0, 2),
-    Architecture(64, 3, 12, True, design=GeneratorDesign((6, 9), separable_up=True, pixel_shuffle=2)),
+    Architecture(64, 3, 12, True, design=GeneratorDesign((6, 9), separable_up=True, separable_bottleneck=True, pixel_shuffle=2)),
 ]
 
 

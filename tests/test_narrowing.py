@@ -25,7 +25,7 @@ from kdlib.paths import REPOSITORY
 ARCHITECTURES = [
     Architecture(64, 3, 12, False, 0, 5),
     Architecture(64, 3, 12, True, 0, 5),
-    Architecture(64, 2, 9, True, design=GeneratorDesign((6, 9), separable_up=True, pixel_shuffle=2)),
+    Architecture(64, 2, 9, True, design=GeneratorDesign((6, 9), separable_up=True, separable_bottleneck=True, pixel_shuffle=2)),
     Architecture(256, 2, 64, True, 2.0, 2),
 ]
 

@@ -143,7 +143,7 @@ def _widths(counted: Results) -> str:
     """Channels by resolution, as the architecture counted has them."""
     arch = architecture_of(counted)
     text = "·".join(map(str, arch.generator_widths))
-    return f"{text} from {arch.generator_sizes[0]} px" + (", separable" if arch.separable_up else "")
+    return f"{text} from {arch.generator_sizes[0]} px" + (", separable" if arch.separable_up or arch.separable_bottleneck else "")
 
 
 def _aim(result: Results, series: list[tuple[str, str]]) -> str:
