@@ -17,13 +17,13 @@ MAIN = PRESET.study.main
 
 def test_the_page_has_the_fragment_and_every_step_is_described():
     page = (paths.REPOSITORY / "book" / "closing_the_gap.md").read_text(encoding="utf-8")
-    assert re.findall(r"_generated/path_(\w+)\.md", page) == ["steps"]
-    assert set(path_report.STEPS) == set(PRESET.study.variants)
+    assert re.findall(r"_generated/path_(\w+)\.md", page) == ["steps", "exchange"]
+    assert [*path_report.STEPS, *path_report.INSTEAD] == list(PRESET.study.variants)
 
 
 def test_the_end_of_the_path_has_twenty_times_fewer_weights_and_ten_times_fewer_macs():
     """What the page promises of the design, counted on the networks that would be trained."""
-    last = load_preset(path_report.PRESET, variant=list(PRESET.study.variants)[-1])
+    last = load_preset(path_report.PRESET, variant=list(path_report.STEPS)[-1])
     domains = ("cat", "dog", "fox")
     student = cost(RunSettings(last, STUDENT, MAIN, True, domains, "p", "t").build())
     teacher = cost(RunSettings(load_preset("mini"), TEACHER, 192, False, domains, "p").build())
@@ -34,23 +34,26 @@ def test_the_end_of_the_path_has_twenty_times_fewer_weights_and_ten_times_fewer_
 def test_nothing_run_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr(paths, "REPOSITORY", tmp_path)
     text = path_report.fragments(load_study(path_report.PRESET))["steps"]
+    other = path_report.fragments(load_study(path_report.PRESET))["exchange"]
+    assert "--student small/alpha24-kd-longer --json runs/reference/small/exchanged.json" in other
     assert text.startswith("*Not run yet:* `teacher_critic`") and "--preset small" in text
 
 
 def test_a_column_a_station_and_how_the_last_one_stands(repository, monkeypatch):
     import made_up_study
 
-    monkeypatch.setitem(made_up_study.EXTRA, "half_resolution", -30.0)
-    for variant in ("teacher_critic", "half_resolution"):
+    monkeypatch.setitem(made_up_study.EXTRA, "separable", -30.0)
+    for variant in ("teacher_critic", "separable", "half_resolution"):
         write_run(repository, path_report.PRESET, MAIN, True, 777, variant, pictures=False)
     text = plain(path_report.fragments(load_study(path_report.PRESET))["steps"])
-    assert [f"{i}. {path_report.STEPS[v]}" for i, v in enumerate(PRESET.study.variants, 1)] == text.splitlines()[:3]
+    assert [f"{i}. {path_report.STEPS[v]}" for i, v in enumerate(path_report.STEPS, 1)] == text.splitlines()[:3]
     lines = {line.split(" | ")[0].strip("| "): line.strip("| ").split(" | ")[1:] for line in text.splitlines() if line.startswith("|")}
-    assert lines[""][-1] == "1 seed" and "| | teacher | start | step 1 | step 2 |" in text.replace("|  |", "| |")
+    assert lines[""][-1] == "1 seed" and "| | teacher | start | step 1 | step 2 | for step 2 |" in text.replace("|  |", "| |")
     teacher, student = 1000 * 192**2 // 10, 1000 * MAIN**2 // 10
     assert lines["weights"][1] == f"{student / 1e3:.3g} k ({teacher / student:.1f}×)"
-    mine = [made_frechet(MAIN, True, 777, guide, "half_resolution") for guide in ("latent", "reference")]
-    assert [lines[f"Fréchet distance (factor network), {guide}"][-1] for guide in ("latent", "reference")] == [f"{value:.2f}" for value in mine]
+    mine = [made_frechet(MAIN, True, 777, guide, "separable") for guide in ("latent", "reference")]
+    assert [lines[f"Fréchet distance (factor network), {guide}"][-2] for guide in ("latent", "reference")] == [f"{value:.2f}" for value in mine]
+    assert "*For step 2*: nothing at full resolution." in text and "**At step 2**" in text
     assert "style followed, latent" not in lines
     its = [made_frechet(140, True, 777, guide) for guide in ("latent", "reference")]
     assert f"a latent-guided Fréchet distance {mine[0] / its[0]:.2f} times the teacher's (aim: 1.05)" in text

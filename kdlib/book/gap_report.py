@@ -66,7 +66,7 @@ def fragments(study: Study, together: Study, folder: Path | None = None) -> dict
         "together": joined(path(together) if _started(together) else "", missing(together)),
         "blur": blur(together),
         "blurred": blurred(folder / BLURRED),
-        "exchange": exchange(folder / EXCHANGE),
+        "exchange": exchange(folder),
     }
     return {name: ended(text) for name, text in parts.items()}
 
@@ -76,10 +76,11 @@ def _started(study: Study) -> bool:
     return bool(study.results.student(study.results.main, True) is not None and study.results.variants)
 
 
-def exchange(path: Path) -> str:
-    """Scores of generators with each other's codes, from benchmarks/exchanged_networks.py."""
+def exchange(folder: Path, student: str = "") -> str:
+    """Scores of generators with each other's codes, from benchmarks/exchanged_networks.py; ``student``: other than its default."""
+    path, chosen = folder / EXCHANGE, f"--student {student} " if student else ""
     if not path.is_file():
-        return f"Not measured yet: `python benchmarks/exchanged_networks.py --json runs/reference/{TOGETHER}/{EXCHANGE}`."
+        return f"Not measured yet: `python benchmarks/exchanged_networks.py {chosen}--json runs/reference/{folder.name}/{EXCHANGE}`."
     result = json.loads(path.read_text(encoding="utf-8"))
     shown = [h for h in EXCHANGED if any(h.key in row["scores"][guide] for row in result["rows"] for guide in GUIDES)]
     lines = []

@@ -1,33 +1,42 @@
 """The path to a student twenty times smaller than its teacher, as Markdown: one change a step, from the thesis's recipe to the best found.
 
-Each step is a variant of preset ``small`` and has all that the step before it has; it begins with a distilled student of the base.
+Each step is a variant of preset ``small`` and has all that the step before it has; it begins with a distilled student of the base. What
+was tried in place of a step and left is shown beside it.
 """
 
 from kdlib.book.claims import Measure, distance
+from kdlib.book.gap_report import exchange
 from kdlib.book.seeds import BLANK, Group, seeds_text, tidy
 from kdlib.book.study_report import Study, ended, joined
 from kdlib.book.study_tables import NONE
 from kdlib.headlines import FACTORS, SPECTRAL, Headline, distances
+from kdlib.paths import reference_folder
 from kdlib.results import GUIDES, markdown_table
 
 PRESET = "small"
 AIM = {"parameters": 20.0, "macs": 10.0, "frechet": 1.05}  # at least so many times fewer; at most so many times the teacher's
 STEPS = {
     "teacher_critic": "taught by the teacher's pictures, features and codes and a discriminator of its pictures",
-    "half_resolution": "generator at half the resolution, its channels where they cost less",
+    "separable": "the generator's decoder depthwise separable, too, and wider for it",
     "longer": "three times as many iterations",
 }
+INSTEAD = {"half_resolution": (2, "nothing at full resolution")}  # of which step, and what it does
 
 
 def fragments(study: Study) -> dict[str, str]:
     """Markdown by the name of the page's part."""
-    return {"steps": ended(joined(steps(study), verdict(study), missing(study)))}
+    folder = reference_folder() / PRESET
+    return {
+        "steps": ended(joined(steps(study), verdict(study), missing(study))),
+        "exchange": ended(exchange(folder, f"{PRESET}/alpha{study.preset.study.main}-kd-{list(STEPS)[-1]}")),
+    }
 
 
 def _groups(study: Study) -> dict[str, Group]:
-    """The path's stations that are kept: "start", "step 1", ..."""
+    """The path's stations that are kept, then what stands beside them: "start", "step 1", ..., "for step 2"."""
     results = study.results
-    names = {"start": "", **{f"step {i}": name for i, name in enumerate(study.preset.study.variants, 1)}}
+    names = {"start": "", **{f"step {i}": name for i, name in enumerate(STEPS, 1)}}
+    names |= {f"for step {i}": name for name, (i, _) in INSTEAD.items()}
     groups = {station: results.student(results.main, True, variant) for station, variant in names.items()}
     return {station: group for station, group in groups.items() if group is not None}
 
@@ -43,7 +52,8 @@ def steps(study: Study) -> str:
     if not groups:
         return ""
     whole = ({"teacher": study.results.teacher} if study.results.teacher else {}) | groups
-    told = [f"{i}. {STEPS.get(name, name)}" for i, name in enumerate(study.preset.study.variants, 1)]
+    told = [f"{i}. {text}" for i, text in enumerate(STEPS.values(), 1)]
+    others = [f"*For step {i}*: {text}." for i, text in INSTEAD.values() if f"for step {i}" in groups]
     lines = [[name, *(_fewer(study, group, key) for group in whole.values())] for key, name in (("parameters", "weights"), ("macs", "MACs"))]
     for headline in _scores(next(iter(whole.values()))):
         for guide in GUIDES:
@@ -53,7 +63,7 @@ def steps(study: Study) -> str:
                 lines.append([f"{headline.heading}, {guide}", *cells])
     lines.append(["hours of training", *(_hours(group) for group in whole.values())])
     lines.append(["", *(seeds_text(len(group.rows)) for group in whole.values())])
-    return joined("\n".join(told), markdown_table(["", *whole], lines))
+    return joined("\n".join(told), *others, markdown_table(["", *whole], lines))
 
 
 def _fewer(study: Study, group: Group, key: str) -> str:
@@ -71,9 +81,9 @@ def _hours(group: Group) -> str:
 def verdict(study: Study) -> str:
     """How the last station that is kept stands beside the aim; nothing where one of the two ends is not kept."""
     groups, teacher = _groups(study), study.results.teacher
-    if teacher is None or len(groups) < 2:
+    if teacher is None or not any(name.startswith("step") for name in groups):
         return ""
-    name, last = list(groups.items())[-1]
+    name, last = [(name, group) for name, group in groups.items() if not name.startswith("for")][-1]
     told = [
         f"{teacher[key] / last[key]:.1f} times fewer {what} (aim: {AIM[key]:g})" for key, what in (("parameters", "weights"), ("macs", "multiply-accumulates"))
     ]
