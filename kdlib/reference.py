@@ -73,7 +73,11 @@ def _portable_notebook(source: Path, target: Path) -> str:
 
 
 def write_readme_table() -> str:
-    """Put the table of the runs kept in git between README.md's markers; returns what was done."""
+    """Put tables of the runs kept in git between README.md's markers; returns what was done.
+
+    Only the reference study and the way beyond it have a table: a first page must not be as long as the book.
+    """
+    from kdlib.book import path_report
     from kdlib.book.study_report import REFERENCE
     from kdlib.book.study_tables import by_preset
 
@@ -82,7 +86,10 @@ def write_readme_table() -> str:
     if BEGIN not in text or END not in text:
         raise InputError(f"README.md: has no {BEGIN} ... {END} markers to put the table between")
     before, after = text.split(BEGIN)[0], text.split(END)[1]
-    names = sorted({row["preset"] for row in result_rows(list_runs(reference_folder()))}, key=lambda name: (name != REFERENCE, name))
-    rows = {name: kept_rows(name) for name in names}  # the reference study comes first
-    write_text(path, f"{before}{BEGIN}\n\n{by_preset(rows)}\n\n{END}{after}")
-    return f"README.md: {sum(map(len, rows.values()))} rows"
+    kept = result_rows(list_runs(reference_folder()))
+    rows = {name: kept_rows(name) for name in (REFERENCE, path_report.PRESET) if any(row["preset"] == name for row in kept)}
+    others = sorted({row["preset"] for row in kept} - rows.keys())
+    count = sum(row["preset"] in others for row in kept)
+    left = f"\n\n{count} more runs, of the presets {', '.join(f'`{name}`' for name in others)}, are kept here and shown in the book." if others else ""
+    write_text(path, f"{before}{BEGIN}\n\n{by_preset(rows)}{left}\n\n{END}{after}")
+    return f"README.md: {sum(map(len, rows.values()))} rows, {count} runs left to the book"
