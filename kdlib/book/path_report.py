@@ -27,7 +27,8 @@ def fragments(study: Study) -> dict[str, str]:
     """Markdown by the name of the page's part."""
     folder = reference_folder() / PRESET
     return {
-        "steps": ended(joined(steps(study), verdict(study), missing(study))),
+        "steps": ended(joined(steps(study), missing(study))),
+        "verdict": ended(verdict(study)),
         "exchange": ended(exchange(folder, f"{PRESET}/alpha{study.preset.study.main}-kd-{list(STEPS)[-1]}")),
     }
 
@@ -79,18 +80,19 @@ def _hours(group: Group) -> str:
 
 
 def verdict(study: Study) -> str:
-    """How the last station that is kept stands beside the aim; nothing where one of the two ends is not kept."""
+    """How the last step that is kept stands beside the aim, and where the path began; nothing where one of these is not kept."""
     groups, teacher = _groups(study), study.results.teacher
-    if teacher is None or not any(name.startswith("step") for name in groups):
+    reached = [(name, group) for name, group in groups.items() if name.startswith("step")]
+    if teacher is None or "start" not in groups or not reached:
         return ""
-    name, last = [(name, group) for name, group in groups.items() if not name.startswith("for")][-1]
-    told = [
-        f"{teacher[key] / last[key]:.1f} times fewer {what} (aim: {AIM[key]:g})" for key, what in (("parameters", "weights"), ("macs", "multiply-accumulates"))
-    ]
-    for guide in GUIDES:
-        mine, its = (_mean(group, distance(guide)) for group in (last, teacher))
-        told.append(f"a {guide}-guided Fréchet distance {mine / its:.2f} times the teacher's (aim: {AIM['frechet']:g})")
-    return f"**At {name}**: {'; '.join(told)}."
+    name, last = reached[-1]
+    fewer = [f"{teacher[key] / last[key]:.1f}" for key in ("parameters", "macs")]
+    ends = [" and ".join(f"{_mean(group, distance(guide)) / _mean(teacher, distance(guide)):.2f}" for guide in GUIDES) for group in (last, groups["start"])]
+    return (
+        f"At {name} of {len(STEPS)}, the student has **{fewer[0]} times fewer weights** and **{fewer[1]} times fewer multiply-accumulates** than its "
+        f"teacher (aim: {AIM['parameters']:g} and {AIM['macs']:g}). Its latent- and reference-guided Fréchet distances are **{ends[0]} times** the "
+        f"teacher's (aim: {AIM['frechet']:g}); those of the thesis's recipe at α = {study.results.main}, where the path begins, {ends[1]} times."
+    )
 
 
 def _mean(group: Group, measure: Measure) -> float:
