@@ -8,7 +8,7 @@ from kdlib.config import preset_names
 from kdlib.errors import InputError
 from kdlib.files import write_atomically, write_text
 from kdlib.paths import REPOSITORY, reference_folder, shown
-from kdlib.results import kept_rows, result_rows
+from kdlib.results import result_rows
 from kdlib.runs import Run, list_runs
 
 KEPT = ("settings.json", "environment.json", "finished.json", "metrics.json", "log.jsonl", "timing.jsonl")
@@ -73,12 +73,12 @@ def _portable_notebook(source: Path, target: Path) -> str:
 
 
 def write_readme_table() -> str:
-    """Put tables of the runs kept in git between README.md's markers; returns what was done.
+    """Put what the runs kept in git say between README.md's markers; returns what was done.
 
-    Only the reference study and the way beyond it have a table: a first page must not be as long as the book.
+    Only the reference study and the way beyond it: a first page must not be as long as the book.
     """
     from kdlib.book import path_report
-    from kdlib.book.study_report import REFERENCE
+    from kdlib.book.study_report import REFERENCE, load_study, verdict_sentence
     from kdlib.book.study_tables import by_preset
 
     path = REPOSITORY / "README.md"
@@ -87,9 +87,15 @@ def write_readme_table() -> str:
         raise InputError(f"README.md: has no {BEGIN} ... {END} markers to put the table between")
     before, after = text.split(BEGIN)[0], text.split(END)[1]
     kept = result_rows(list_runs(reference_folder()))
-    rows = {name: kept_rows(name) for name in (REFERENCE, path_report.PRESET) if any(row["preset"] == name for row in kept)}
-    others = sorted({row["preset"] for row in kept} - rows.keys())
-    count = sum(row["preset"] in others for row in kept)
-    left = f"\n\n{count} more runs, of the presets {', '.join(f'`{name}`' for name in others)}, are kept here and shown in the book." if others else ""
-    write_text(path, f"{before}{BEGIN}\n\n{by_preset(rows)}{left}\n\n{END}{after}")
-    return f"README.md: {sum(map(len, rows.values()))} rows, {count} runs left to the book"
+    study, way = load_study(REFERENCE), load_study(path_report.PRESET)
+    shown = [row for row in kept if row["preset"] in (REFERENCE, path_report.PRESET)]
+    others = sorted({row["preset"] for row in kept} - {row["preset"] for row in shown})
+    parts = [by_preset({REFERENCE: study.rows}), verdict_sentence(study.results)]
+    if steps := path_report.steps(way):
+        parts += [f"Beyond the thesis, towards a better student at a twentieth of the weights (preset `{path_report.PRESET}`):", steps, path_report.verdict(way)]
+    if others:
+        names = ", ".join(f"`{name}`" for name in others)
+        parts.append(f"{len(kept) - len(shown)} more runs, of the presets {names}, are kept here and shown in the book.")
+    text = "\n\n".join(part for part in parts if part)
+    write_text(path, f"{before}{BEGIN}\n\n{text}\n\n{END}{after}")
+    return f"README.md: {len(shown)} runs, {len(kept) - len(shown)} left to the book"

@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from made_up_study import EXTRA, write_run, write_study
+from made_up_study import EXTRA, plain, write_run, write_study
 
 from kdlib import paths
 from kdlib.book.ablation import VARIANTS, ablation_claims
@@ -99,6 +99,12 @@ def test_the_thesis_numbers_are_those_of_its_tables():
     assert worse_than_main(160) == (3, 4) and worse_than_main(64) == (4, 4)
     texts = " ".join(claim.sentence + claim.asked for claim in THESIS_CLAIMS)
     assert "29 % (AFHQ) and 34 % (CelebA-HQ)" in texts and "21 and 22 times fewer" in texts and "at most 8 % below" in texts
+
+
+def test_what_is_counted_on_other_networks_or_in_other_units_has_no_verdict(results):
+    verdicts = {claim.key: line[-1] for claim, line in zip(THESIS_CLAIMS, thesis_table(results)[1], strict=True)}
+    assert {key for key, text in verdicts.items() if text == "not comparable"} == {"thesis_size", *(f"thesis_{g}" for g in ("latent", "reference", "diversity"))}
+    assert plain(verdicts["thesis_distillation"]) == "agrees" and plain(verdicts["thesis_wider"]) == "does not agree"
 
 
 def test_no_claim_can_be_asked_of_nothing():

@@ -73,7 +73,7 @@ def test_a_method_is_a_line_of_changes(started):
         for seed in (777, 778):
             write_run(started, gap_report.PRESET, MAIN, True, seed, variant, pictures=False)
     found = fragments()
-    start = f"α = {MAIN}, distilled as in the thesis"
+    start = f"α = {MAIN}, distilled by the thesis's losses"
     for guide in ("latent", "reference"):
         lines = lines_of(found["path"], guide)
         assert list(lines) == [f"{guide}-guided", "---", "teacher", start, "+ teacher's picture, L1", "+ teacher's features"]  # what is not run is named below
@@ -116,6 +116,7 @@ def test_exchanged_networks_are_a_line_a_pair(tmp_path, monkeypatch):
     text = fragments(tmp_path)["exchange"]
     assert "| the student's | the teacher's | 1.0 / 2.0 | – / 0.50 |" in text and "| the teacher's | the student's | 10.0 / 20.0 | – / 0.50 |" in text
     assert "4 outputs a source" in text
+    assert "In the Fréchet distance, the student's codes alone cost +10.0 / +20.0, its generator alone +1.0 / +2.0, both together +11.0 / +22.0." in text
     assert benchmark.main(["--outputs", "1"]) == 2
 
 
@@ -140,7 +141,7 @@ def test_blur_is_what_the_distance_praises_and_the_spectrum_does_not(repository,
         metrics[guide]["mean"] |= {"spectral_distance": 9.25, "fine_detail": -7.5}
     blurred.write_text(json.dumps(metrics))
     text = plain(fragments()["blur"])
-    assert re.findall(r"^\| ([^|]*) \|", text, re.M)[2:] == ["teacher", f"α = {MAIN}, distilled as in the thesis", gap_report.METHODS["teacher_alone"]]
+    assert re.findall(r"^\| ([^|]*) \|", text, re.M)[2:] == ["teacher", f"α = {MAIN}, distilled by the thesis's losses", gap_report.METHODS["teacher_alone"]]
     frechet = " / ".join(f"{made_frechet(MAIN, True, 777, guide, 'teacher_alone'):.2f}" for guide in ("latent", "reference"))
     assert f"| {frechet} | 9.25 / 9.25 | −7.50 / −7.50 | 1 seed |" in text
 

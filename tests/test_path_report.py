@@ -2,7 +2,7 @@
 
 import re
 
-from made_up_study import made_frechet, plain, write_run
+from made_up_study import made_frechet, made_scores, plain, write_run
 
 from kdlib import paths
 from kdlib.book import path_report
@@ -62,4 +62,6 @@ def test_a_column_a_station_and_how_the_last_one_stands(repository, monkeypatch)
     ]
     said = plain(path_report.fragments(load_study(path_report.PRESET))["verdict"])
     assert said.startswith(f"At step 2 of 3, the student has **{teacher / student:.1f} times fewer weights**")
-    assert f"distances are **{ratios[0]} times** the teacher's (aim: 1.05)" in said and said.rstrip().endswith(f"begins, {ratios[1]} times.")
+    assert f"distances are **{ratios[0]} times** the teacher's (aim: 1.05)" in said and f"begins, {ratios[1]} times. Against the teacher:" in said
+    lost = [made_scores(*one)["content_correlation"] for one in ((MAIN, True, 777, "latent", "separable"), (140, True, 777, "latent"))]
+    assert f"content kept {lost[0] - lost[1]:+.2f} / ".replace("-", "−") in said and said.rstrip().endswith("(aim: at least −0.02).")

@@ -85,9 +85,12 @@ def test_the_course_of_the_teacher_s_scores_is_its_file_s(made):
 def test_a_smaller_distance_with_less_content_is_pointed_out():
     """By hand: the distance is smallest at 10, where less is kept than at the end; at 20 more is."""
     distance = headlines([{"feature_networks": {"f": {"frechet": "d", "kernel": "k", "diversity": "v"}}}])[0]
-    moment = lambda step, d, kept: {"step": step, "latent": {"d": d, "content_correlation": kept, "content_correlation_size": kept / 2}}  # noqa: E731
+    moment = lambda step, d, kept: {  # noqa: E731
+        "step": step, "latent": {"d": d, "content_correlation": kept, "content_correlation_size": kept / 2}, "reference": {"d": d / 2},
+    }  # fmt: skip
     text = study_report._misled([moment(10, 41.13, 0.8), moment(30, 50.02, 0.9)], distance)
     assert "41.1 at iteration 10, content kept 0.80 (the size of the head 0.40). At the end it was 50.0 at iteration 30, content kept 0.90" in text
+    assert text.endswith("Reference-guided it was 20.6 and 25.0 at these two.")
     assert study_report._misled([moment(20, 41.13, 0.95), moment(30, 50.02, 0.9)], distance).startswith("In the scores that are kept now")
     assert study_report._misled([moment(20, 61.13, 0.8), moment(30, 50.02, 0.9)], distance).startswith("In the scores that are kept now")
 
@@ -238,8 +241,10 @@ def test_own_runs_of_the_reference_study_beside_the_kept_ones(tmp_path, monkeypa
     monkeypatch.setattr(paths, "REPOSITORY", tmp_path)
     monkeypatch.delenv("KDLIB_RUNS", raising=False)
     write_study(paths.reference_folder(), pictures=False)
-    for distilled in (False, True):
-        write_run(paths.runs_folder(), REFERENCE, 48, distilled, pictures=False)
+    own = [write_run(paths.runs_folder(), REFERENCE, 48, distilled, pictures=False) / "finished.json" for distilled in (False, True)]
+    assert "the very ones that are kept" in report.results(REFERENCE)  # copies, by the time they took
+    for finished in own:
+        finished.write_text(json.dumps(json.loads(finished.read_text()) | {"seconds": 1.5}))
     text = plain(report.results(REFERENCE))
     value = made_frechet(48, True, 777, "latent")
     assert f"{value:.2f} → {value:.2f}" in text and "come out here as they do in the runs kept in git" in text

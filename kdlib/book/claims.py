@@ -89,13 +89,15 @@ Test = Callable[[StudyResults], Iterable[Part | None]]
 class Claim:
     """``test`` gives the comparisons that the claim stands on; none where the rows cannot be asked.
 
-    ``asked``: what the test asks, in words, where that is not the sentence itself.
+    ``asked``: what the test asks, in words, where that is not the sentence itself. ``comparable``: whether the answer says anything about
+    the sentence; False where it is about other networks or in other units, and only stands beside it.
     """
 
     key: str
     sentence: str
     test: Test
     asked: str = ""
+    comparable: bool = True
 
     def ask(self, results: StudyResults) -> Finding | None:
         """None where a run that the claim is about is not there."""

@@ -12,9 +12,12 @@ Table = tuple[list[str], list[list[str]]]  # headings and lines
 NOT_ASKED = "–"
 STYLES = '<link rel="stylesheet" href="../_static/explorer.css">'  # of the pages that have such tables or the explorer
 AGREES = {HOLDS: "agrees", FAILS: "does not agree", UNDECIDED: "undecided"}
+OTHER = "not comparable"
 YARDSTICK = (
     "A comparison is decided when it is larger than twice its deviation between trainings with other seeds. Where only the main width has "
-    "several seeds, its deviation stands in for that of the others. *In 1 seed* means that no deviation is known and the sign alone was read."
+    "several seeds, its deviation stands in for that of the others. *In 1 seed* means that no deviation is known and the sign alone was read. With two or three "
+    "seeds this is a yardstick and no test: where there is no difference, a single run against a recipe of two seeds exceeds it about once in four "
+    "times, against one of three once in six; three pairs of seeds do once in thirteen. And tables make many comparisons."
 )
 
 
@@ -42,9 +45,9 @@ def claims_table(results: StudyResults, claims: Sequence[Claim]) -> Table:
 
 
 def thesis_table(results: StudyResults) -> Table:
-    """What the thesis says, what was asked here, what was found, and whether the two agree."""
+    """What the thesis says, what was asked here, what was found, and whether the two agree where that can be said."""
     found = [(claim, claim.ask(results)) for claim in THESIS_CLAIMS]
-    lines = [[claim.sentence, claim.asked, _found(one), verdict(one, AGREES)] for claim, one in found]
+    lines = [[claim.sentence, claim.asked, _found(one), verdict(one, AGREES) if claim.comparable or one is None else OTHER] for claim, one in found]
     return ["the thesis", "asked here", "found", "verdict"], lines
 
 

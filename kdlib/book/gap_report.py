@@ -8,6 +8,7 @@ round: here a variant is meant to be better.
 
 import json
 from pathlib import Path
+from typing import Any
 
 from kdlib.book.ablation import cost_of, measure_of
 from kdlib.book.ablation_report import changed, figure
@@ -63,7 +64,7 @@ def fragments(study: Study, together: Study, folder: Path | None = None) -> dict
         "path": joined(path(study), cost(study)) if _started(study) else "",
         "figure": figure(study) if _started(study) else "",
         "missing": missing(study),
-        "together": joined(path(together) if _started(together) else "", missing(together)),
+        "together": joined(*((path(together), cost(together)) if _started(together) else ()), missing(together)),
         "blur": blur(together),
         "blurred": blurred(folder / BLURRED),
         "exchange": exchange(folder),
@@ -87,8 +88,20 @@ def exchange(folder: Path, student: str = "") -> str:
     for row in result["rows"]:
         cells = [" / ".join(_score(row["scores"][guide], h) for guide in GUIDES) for h in shown]
         lines.append([f"the {row['generator']}'s", f"the {row['codes']}'s", *cells])
-    about = f"`{result['student']}` and `{result['teacher']}`, latent- / reference-guided, {result['outputs_per_source']} outputs a source."
-    return joined(markdown_table(["generator", "codes", *(h.heading for h in shown)], lines), about)
+    about = (
+        f"`{result['student']}` and `{result['teacher']}`, one run of each, latent- / reference-guided, {result['outputs_per_source']} outputs a source."
+    )
+    return joined(markdown_table(["generator", "codes", *(h.heading for h in shown)], lines), _parts(result["rows"], shown[0]), about)
+
+
+def _parts(rows: list[dict[str, Any]], headline: Headline) -> str:
+    """What each exchange costs in one score, against the teacher with its own codes."""
+    values = {(row["generator"], row["codes"]): [row["scores"][guide][headline.key] for guide in GUIDES] for row in rows}
+    lost = {pair: [a - b for a, b in zip(found, values["teacher", "teacher"])] for pair, found in values.items()}
+    codes, generator, both = (
+        " / ".join(tidy(f"{change:+.1f}") for change in lost[pair]) for pair in (("teacher", "student"), ("student", "teacher"), ("student", "student"))
+    )
+    return f"In the {headline.heading}, the student's codes alone cost {codes}, its generator alone {generator}, both together {both}."
 
 
 def _score(scores: dict[str, float], headline: Headline) -> str:
@@ -130,7 +143,7 @@ def _ends(study: Study) -> dict[str, Group]:
 
 
 def _start_name(study: Study) -> str:
-    return f"α = {study.results.main}, distilled as in the thesis"
+    return f"α = {study.results.main}, distilled by the thesis's losses"
 
 
 def _whole(name: str, group: Group, guide: str, scores: list[Headline]) -> list[str]:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from kdlib.book import (
-    ablation_report, bottleneck_report, claims_report, cost_report, deployment_report, explorer, faces_report, gap_report, path_report, study_report,
-    width_report,
+    ablation_report, bottleneck_report, claims_report, cost_report, deployment_report, explorer, faces_report, gap_report, new_pictures_report, path_report,
+    study_report, width_report,
 )  # fmt: skip
 from kdlib.book.seeds import Group, StudyResults, seeds_text
 from kdlib.book.study_tables import TOLD, WIDEST, side_by_side
@@ -31,12 +31,13 @@ PAGES = {  # of kept presets that have their own
 def write_fragments(preset: str, folder: Path = GENERATED) -> None:
     """Write the fragments of every page that has any; files that would not change are left alone.
 
-    findings.md, results.md and model_card.md, the cost page's cost_*.md, those of the reference study, study_*.md and ablation_*.md,
+    findings.md, results.md, new_pictures.md and model_card.md, the cost page's cost_*.md, those of the reference study, study_*.md and ablation_*.md,
     explorer.md, deployment_*.md, gap_*.md, path_*.md, width_*.md and faces_*.md of the pages beyond the thesis, and bottleneck_*.md of the page
     on what set distances miss.
     """
     study = study_report.load_study()
     fragments = {"findings": findings(preset), "results": results(preset), "model_card": model_card(), "explorer": explorer.fragment(study)}
+    fragments["new_pictures"] = new_pictures_report.fragment()
     fragments |= {f"cost_{name}": text for name, text in cost_report.fragments().items()}
     fragments |= {f"study_{name}": text for name, text in study_report.fragments(study).items()}
     fragments |= {f"ablation_{name}": text for name, text in ablation_report.fragments(study_report.load_study(ablation_report.PRESET)).items()}
@@ -156,6 +157,8 @@ def reproduction(preset: str, own: list[dict[str, Any]]) -> str:
     kept, reference = kept_rows(preset), study_report.load_study()
     parts = []
     twins = [(theirs, mine) for mine in own for theirs in kept if _same_run(theirs, mine)]
+    if twins and all(theirs["seconds"] == mine["seconds"] for theirs, mine in twins):  # to the last digit: no second training takes as long
+        return "The runs of this machine are the very ones that are kept in git: there is nothing to compare."
     if twins:
         parts += ["Runs made here beside those kept in git, latent- / reference-guided:", _twins_table(twins)]
     main = reference.preset.study.main if preset == study_report.REFERENCE else 0

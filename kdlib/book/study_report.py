@@ -167,7 +167,9 @@ def _misled(moments: list[dict[str, Any]], distance: Headline) -> str:
     sizes = [moment["latent"].get("content_correlation_size") for moment in (best, last)]
     if None not in sizes:
         told = [f"{text} (the size of the head {size:.2f})" for text, size in zip(told, sizes)]
-    return f"Latent-guided, the smallest Fréchet distance on the way was {told[0]}. At the end it was {told[1]}."
+    text = f"Latent-guided, the smallest Fréchet distance on the way was {told[0]}. At the end it was {told[1]}."
+    other = [moment["reference"].get(distance.key) for moment in (best, last)]
+    return text if None in other else f"{text} Reference-guided it was {other[0]:.1f} and {other[1]:.1f} at these two."
 
 
 def summary(study: Study) -> str:
@@ -176,7 +178,7 @@ def summary(study: Study) -> str:
     if not results:
         return not_yet(study)
     decided = f"Of the study's {len(STUDY_CLAIMS)} {{ref}}`claims <study-claims>`, {claims_report.counted(results, STUDY_CLAIMS)}."
-    return joined(_cost_sentence(results), _glance(results), _verdict_sentence(results), _width_sentence(results), decided)
+    return joined(_cost_sentence(results), _glance(results), verdict_sentence(results), _width_sentence(results), decided)
 
 
 def _cost_sentence(results: StudyResults) -> str:
@@ -210,7 +212,7 @@ def marked(found: Any) -> str:
     return f" ({ONE_SEED})" if found.by_sign else ""
 
 
-def _verdict_sentence(results: StudyResults) -> str:
+def verdict_sentence(results: StudyResults) -> str:
     found = _asked(results, GUIDES)
     told = {
         HOLDS: "distillation lowers the {} distance", FAILS: "distillation does *not* lower the {} distance",
@@ -329,5 +331,7 @@ def price(study: Study) -> str:
     seconds = [group.spread(lambda row: row["seconds_per_iteration"]).mean for group in (alone, distilled)]
     return (
         f"Students with and without a teacher are compared at equal iterations, not at equal time: at α = {study.results.main} an iteration took "
-        f"{seconds[1]:.2f} s with distillation and {seconds[0]:.2f} s without, {seconds[1] / seconds[0]:.1f} times as long."
+        f"{seconds[1]:.2f} s with distillation and {seconds[0]:.2f} s without, {seconds[1] / seconds[0]:.1f} times as long. Take that for a rough "
+        "number: runs shared their machine with others, and the same width's times differ from run to run, as the table below shows. {doc}`cost` has "
+        "the operations."
     )
