@@ -60,6 +60,8 @@ def check_ranges(preset: Preset) -> None:
     training = preset.training
     if training.filter_keep == 0:
         raise InputError("filter_keep = 0.0: would keep none of the teacher's pictures; give a share above 0, or 1 to keep all")
+    if training.student_mapping_width and training.style_space == "teacher":
+        raise InputError(f"student_mapping_width = {training.student_mapping_width}: style_space = 'teacher' takes the teacher's F, whose width is given")
     if not training.feature_stages or len(set(training.feature_stages)) < len(training.feature_stages):
         raise InputError(f"feature_stages = {list(training.feature_stages)}: name at least one, and each once")
     if preset.evaluation.outputs_per_source < 2:

@@ -77,6 +77,7 @@ class TrainingSettings:
     filter_keep: float = 1.0  # share of the teacher's pictures of a batch that is taught, the best by filter_score; 1: all
     filter_score: str = "discriminator"  # the logit of the teacher's D, or "cycle": how well the teacher finds back to the source
     student_discriminator_alpha: int = 0  # width cap of a student's D; 0: as of its other networks
+    student_mapping_width: int = 0  # hidden units of a student's F, whose multiplications hardly count; 0: by its width cap
     discriminator_start: str = "noise"  # a distilled student's D begins from noise, or as the "teacher"'s, whose width it must have then
 
 
@@ -180,10 +181,11 @@ class Preset:
         """The architecture of this preset's teacher or of a student of width cap ``alpha``; ``distilled`` ones may have their teacher's F."""
         n, t = self.networks, self.training
         takes_mapping = student and distilled and t.style_space == "teacher"
+        mapping_width = Architecture(alpha=n.teacher_alpha).mapping_units if takes_mapping else t.student_mapping_width or None
         return Architecture(
             self.data.image_size, domains, alpha, student, n.w_hpf, n.base_width or None, n.style_dim, n.latent_dim,
             n.generator_down_blocks or None, self.student_generator if student and self.student_generator != GeneratorDesign() else None,
-            Architecture(alpha=n.teacher_alpha).mapping_units if takes_mapping else None,
+            mapping_width if student else None,
             (t.student_discriminator_alpha or None) if student else None,
         )  # fmt: skip
 

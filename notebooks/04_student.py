@@ -65,6 +65,7 @@ lambda_style_match = None
 filter_keep = None  # share of the teacher's pictures that is taught
 filter_score = None  # "discriminator" or "cycle"
 student_discriminator_alpha = None  # 0: alpha
+student_mapping_width = None  # hidden units of its mapping network; 0: alpha
 discriminator_start = None  # "teacher": as the teacher's, which needs its width
 
 # %%
@@ -97,6 +98,7 @@ overrides = dict(
     lambda_feature=lambda_feature, feature_stages=feature_stages, style_space=style_space,
     lambda_style_match=lambda_style_match, filter_keep=filter_keep, filter_score=filter_score,
     student_discriminator_alpha=student_discriminator_alpha, discriminator_start=discriminator_start,
+    student_mapping_width=student_mapping_width,
 )  # fmt: skip
 settings = load_preset(preset, variant=variant, **overrides)
 

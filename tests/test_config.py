@@ -137,6 +137,7 @@ def test_names_come_as_a_list_or_as_one_string_of_a_command_line():
         ({"feature_stages": "encoder"}, "feature_stages = 'encoder'"),
         ({"style_space": "shared"}, "style_space = 'shared': must be one of 'own', 'init', 'teacher'"),
         ({"student_discriminator_alpha": -1}, "student_discriminator_alpha = -1"),
+        ({"student_mapping_width": 48, "style_space": "teacher"}, "student_mapping_width = 48: style_space = 'teacher' takes"),
         ({"discriminator_start": "own"}, "discriminator_start = 'own': must be one of 'noise', 'teacher'"),
         ({"lambda_output_l1": -1.0}, "lambda_output_l1 = -1.0"),
         ({"distillation_real": "all"}, "distillation_real = 'all'"),

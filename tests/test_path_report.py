@@ -42,26 +42,26 @@ def test_nothing_run_says_so(tmp_path, monkeypatch):
 def test_a_column_a_station_and_how_the_last_one_stands(repository, monkeypatch):
     import made_up_study
 
-    monkeypatch.setitem(made_up_study.EXTRA, "separable", -30.0)
-    for variant in ("teacher_critic", "separable", "half_resolution"):
+    monkeypatch.setitem(made_up_study.EXTRA, "trimmed", -30.0)
+    for variant in ("teacher_critic", "trimmed", "half_resolution"):
         write_run(repository, path_report.PRESET, MAIN, True, 777, variant, pictures=False)
     text = plain(path_report.fragments(load_study(path_report.PRESET))["steps"])
     assert [f"{i}. {path_report.STEPS[v]}" for i, v in enumerate(path_report.STEPS, 1)] == text.splitlines()[:3]
     lines = {line.split(" | ")[0].strip("| "): line.strip("| ").split(" | ")[1:] for line in text.splitlines() if line.startswith("|")}
-    assert lines[""][-1] == "1 seed" and "| | teacher | start | step 1 | step 2 | for step 2 |" in text.replace("|  |", "| |")
+    assert lines[""][-1] == "1 seed" and "| | teacher | start | step 1 | step 2 | tried 2a |" in text.replace("|  |", "| |")
     teacher, student = 1000 * 192**2 // 10, 1000 * MAIN**2 // 10
     assert lines["weights"][1] == f"{student / 1e3:.3g} k ({teacher / student:.1f}×)"
-    mine = [made_frechet(MAIN, True, 777, guide, "separable") for guide in ("latent", "reference")]
+    mine = [made_frechet(MAIN, True, 777, guide, "trimmed") for guide in ("latent", "reference")]
     assert [lines[f"Fréchet distance (factor network), {guide}"][-2] for guide in ("latent", "reference")] == [f"{value:.2f}" for value in mine]
-    assert "*For step 2*: nothing at full resolution." in text
+    assert "Tried in place of a step, and left: *2a*: nothing at full resolution." in text
     assert "style followed, latent" not in lines
-    assert text.rstrip().endswith("*Not run yet:* `longer`: `python -m kdlib study --preset small`.")
+    assert text.rstrip().endswith("*Not run yet:* `longer`, `separable`: `python -m kdlib study --preset small`.")
     ratios = [
         " and ".join(f"{made_frechet(MAIN, True, 777, guide, v) / made_frechet(140, True, 777, guide):.2f}" for guide in ("latent", "reference"))
-        for v in ("separable", "")
+        for v in ("trimmed", "")
     ]
     said = plain(path_report.fragments(load_study(path_report.PRESET))["verdict"])
     assert said.startswith(f"At step 2 of 3, the student has **{teacher / student:.1f} times fewer weights**")
     assert f"distances are **{ratios[0]} times** the teacher's (aim: 1.05)" in said and f"begins, {ratios[1]} times. Against the teacher:" in said
-    lost = [made_scores(*one)["content_correlation"] for one in ((MAIN, True, 777, "latent", "separable"), (140, True, 777, "latent"))]
+    lost = [made_scores(*one)["content_correlation"] for one in ((MAIN, True, 777, "latent", "trimmed"), (140, True, 777, "latent"))]
     assert f"content kept {lost[0] - lost[1]:+.2f} / ".replace("-", "−") in said and said.rstrip().endswith("(aim: at least −0.02).")

@@ -17,11 +17,14 @@ PRESET = "small"
 AIM = {"parameters": 20.0, "macs": 10.0, "frechet": 1.05, "lost": 0.02}  # so many times fewer; so many times the teacher's; so much lower at most
 STEPS = {
     "teacher_critic": "taught by the teacher's pictures, features and codes and a discriminator of its pictures",
-    "separable": "the generator's decoder depthwise separable, too, and wider for it",
+    "trimmed": "two channels less at the two highest resolutions, and $F$ twice as wide, where width costs weights but hardly any work",
     "longer": "three times as many iterations",
 }
 TOLD = [h for h in FACTORS if h.key in ("domain_accuracy", "content_correlation", "style_correlation")]
-INSTEAD = {"half_resolution": (2, "nothing at full resolution")}  # of which step, and what it does
+INSTEAD = {  # of a step: its number with a letter, and what was done
+    "half_resolution": ("2a", "nothing at full resolution"),
+    "separable": ("2b", "the generator's decoder depthwise separable, too, and wider for it"),
+}
 
 
 def fragments(study: Study) -> dict[str, str]:
@@ -35,10 +38,10 @@ def fragments(study: Study) -> dict[str, str]:
 
 
 def _groups(study: Study) -> dict[str, Group]:
-    """The path's stations that are kept, then what stands beside them: "start", "step 1", ..., "for step 2"."""
+    """The path's stations that are kept, then what was tried and left: "start", "step 1", ..., "tried 2a"."""
     results = study.results
     names = {"start": "", **{f"step {i}": name for i, name in enumerate(STEPS, 1)}}
-    names |= {f"for step {i}": name for name, (i, _) in INSTEAD.items()}
+    names |= {f"tried {which}": name for name, (which, _) in INSTEAD.items()}
     groups = {station: results.student(results.main, True, variant) for station, variant in names.items()}
     return {station: group for station, group in groups.items() if group is not None}
 
@@ -54,7 +57,8 @@ def steps(study: Study) -> str:
         return ""
     whole = ({"teacher": study.results.teacher} if study.results.teacher else {}) | groups
     told = [f"{i}. {text}" for i, text in enumerate(STEPS.values(), 1)]
-    others = [f"*For step {i}*: {text}." for i, text in INSTEAD.values() if f"for step {i}" in groups]
+    others = [f"*{which}*: {text}" for which, text in INSTEAD.values() if f"tried {which}" in groups]
+    tried = f"Tried in place of a step, and left: {'; '.join(others)}." if others else ""
     lines = [[name, *(_fewer(study, group, key) for group in whole.values())] for key, name in (("parameters", "weights"), ("macs", "MACs"))]
     for headline in _scores(next(iter(whole.values()))):
         for guide in GUIDES:
@@ -64,7 +68,7 @@ def steps(study: Study) -> str:
                 lines.append([f"{headline.heading}, {guide}", *cells])
     lines.append(["hours of training", *(_hours(group) for group in whole.values())])
     lines.append(["", *(seeds_text(len(group.rows)) for group in whole.values())])
-    return joined("\n".join(told), *others, markdown_table(["", *whole], lines))
+    return joined("\n".join(told), tried, markdown_table(["", *whole], lines))
 
 
 def _fewer(study: Study, group: Group, key: str) -> str:
