@@ -26,11 +26,11 @@ from kdlib.architecture import Architecture, GeneratorDesign
 from kdlib.book.speed import JOINED_TEACHER
 from kdlib.deploy.deployment import export_folder, subject_of
 from kdlib.deploy.export import example_inputs, exportable, to_onnx, trace
-from kdlib.deploy.inference_form import FORMS
+from kdlib.deploy.forms import FORMS, in_form
 from kdlib.deploy.latency import RUNTIMES, Subject, Variant, case_of, machine_load, memory_of, runners, statistics_of, take_turns
 from kdlib.deploy.onnx_files import half_weights, save_onnx
 from kdlib.deploy.quantisation import measure_ranges, quantisable, quantise
-from kdlib.deploy.runtimes import runtime_versions
+from kdlib.deploy.runtimes import arithmetic, runtime_versions
 from kdlib.devices import prepare
 from kdlib.errors import InputError
 from kdlib.networks import Generator, Networks, build_networks, networks_of
@@ -79,11 +79,11 @@ def candidates(file: Path, size: int) -> dict[str, tuple[Networks, str]]:
     found = {TEACHER: (teacher, "plain"), JOINED_TEACHER: (teacher, "joined")}  # what a new order of operations brings, it brings the teacher, too
     for name, settings in asked.items():
         own = dict(settings)
-        alpha, form = own.pop("alpha", teacher_alpha), own.pop("form", "plain")
+        alpha, form, mapping = own.pop("alpha", teacher_alpha), own.pop("form", "plain"), own.pop("mapping_width", None)
         try:
-            arch = Architecture(size, 3, alpha, True, base_width=base_width, design=GeneratorDesign(**own) if own else None)
+            arch = Architecture(size, 3, alpha, True, base_width=base_width, design=GeneratorDesign(**own) if own else None, mapping_width=mapping)
         except TypeError as error:
-            raise InputError(f"{file}: {name}: {error}; settings are alpha, form, stage_widths, separable_up, separable_bottleneck, pixel_shuffle") from error
+            raise InputError(f"{file}: {name}: {error}; settings are alpha, form, mapping_width, stage_widths, separable_up, separable_bottleneck, pixel_shuffle") from error
         found[name] = (networks_of(arch, seed=0), form)
     for nets in {id(nets): nets for nets, _ in found.values()}.values():
         randomised(nets.generator)
@@ -99,19 +99,17 @@ def subject_of_networks(name: str, nets: Networks, folder: Path, form: str = "pl
     save_onnx(files["fp32"], model)
     save_onnx(files["fp16"], half_weights(model))
     save_onnx(files["int8"], quantise(model, measure_ranges(model, inputs, 1), quantisable(model)))
-    return Subject(name, network, files, tuple(a[:1] for a in inputs))
+    return Subject(name, network, files, tuple(a[:1] for a in inputs), form)
 
 
-def subject_of_model(path: str) -> tuple[Subject, Networks]:
-    """The generator of a trained model, with the files of its export."""
+def subject_of_model(path: str, form: str = "plain") -> tuple[Subject, Networks]:
+    """The generator of a trained model, with the files of its export in this form."""
     model = load_model(path)
-    return subject_of(model, export_folder(path)), model.nets
+    return subject_of(model, export_folder(path, form)), model.nets
 
 
-def measure(
-    subjects: dict[str, tuple[Subject, Networks]], forms: dict[str, str], options: argparse.Namespace, threads: int, device: torch.device
-) -> dict:
-    """Everything about every variant of every subject; ``forms``: of generators, by name."""
+def measure(subjects: dict[str, tuple[Subject, Networks]], options: argparse.Namespace, threads: int, device: torch.device) -> dict:
+    """Everything about every variant of every subject."""
     before, calls, refused = machine_load(), {}, {}
     for subject, _ in progress_bar(subjects.values(), desc="loading"):
         found, why_not = runners(subject, options.runtimes, threads)
@@ -120,11 +118,17 @@ def measure(
     rows = []
     for variant in calls if options.no_memory else progress_bar(calls, desc="memory"):
         subject, nets = subjects[variant.subject]
-        peak = {} if options.no_memory else memory_of(variant, subject, threads, case_of(nets.arch), forms[subject.name])
+        peak = {}
+        if not options.no_memory:
+            try:
+                peak = memory_of(variant, subject, threads, case_of(nets.arch))
+            except InputError as error:  # an hour of times must not be lost for it
+                refused[f"memory of {variant.label}"] = str(error)
         rows.append({**row(variant, subject, nets, seconds[variant]), **peak})
-    costs = {name: {**cost(nets), "form": forms[name]} for name, (_, nets) in subjects.items()}
+    costs = {name: {**cost(nets), "form": subject.form} for name, (subject, nets) in subjects.items()}
     environment = describe_environment(device) | {"machine_before": before, "machine_after": machine_load(), "runtimes": runtime_versions()}
-    asked = {"rounds": options.rounds, "timed": options.timed, "threads": threads, "form": options.form}
+    environment["arithmetic"] = arithmetic()
+    asked = {"rounds": options.rounds, "timed": options.timed, "threads": threads}
     asked |= {"note": options.note} if options.note else {}
     return {**asked, "models": costs, "rows": rows, "refused": refused, "environment": environment}
 
@@ -146,7 +150,8 @@ def cost(nets: Networks) -> dict:
 
 def text(result: dict) -> str:
     """The result as a table, a group of rows a model."""
-    first = {(r["runtime"], r["precision"]): r["median_seconds"] for r in reversed(result["rows"])}  # of the first model, the teacher
+    teacher = next(iter(result["models"]))
+    first = {(r["runtime"], r["precision"]): r["median_seconds"] for r in result["rows"] if r["model"] == teacher}
     lines = [f"{'':<34}{'median':>10}{'p90':>10}{'a second':>10}{'against':>9}{'file':>13}{'peak':>11}"]
     for name, counted in result["models"].items():
         lines.append(f"{name}: {counted['image_size']} px, {counted['parameters'] / 1e6:.2f} M weights, {counted['macs'] / 1e9:.2f} G MACs")
@@ -154,13 +159,19 @@ def text(result: dict) -> str:
             peak = f"{r['peak_bytes'] / 2**20:7.0f} MiB" if "peak_bytes" in r else ""
             lines.append(
                 f"  {RUNTIMES[r['runtime']]:<18}{r['precision']:<14}{1e3 * r['median_seconds']:7.1f} ms{1e3 * r['p90_seconds']:7.1f} ms"
-                f"{1 / r['median_seconds']:10.1f}{first[r['runtime'], r['precision']] / r['median_seconds']:8.1f}x"
+                f"{1 / r['median_seconds']:10.1f}{_times(first, r):>9}"
                 f"{r['file_bytes'] / 2**20:9.2f} MiB{peak}"
             )
-    lines += [f"not here: {label} ({why})" for label, why in result["refused"].items()]
+    lines += [f"not measured: {label} ({why})" for label, why in result["refused"].items()]
     load = [result["environment"][when]["load"] for when in ("machine_before", "machine_after")]
     lines.append(f"{result['threads']} threads, load of the machine {load[0]} before, {load[1]} after (1 a busy core)")
     return "\n".join(lines)
+
+
+def _times(first: dict, row: dict) -> str:
+    """How many times faster than the first model in the same runtime and precision; nothing where that was refused."""
+    of_first = first.get((row["runtime"], row["precision"]))
+    return "" if of_first is None else f"{of_first / row['median_seconds']:.1f}x"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -170,7 +181,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", action="append", default=[], help="a trained, exported model in their place; may be given several times")
     parser.add_argument("--candidates", type=Path, help="file of students of --size, e.g. benchmarks/width_candidates.toml")
     parser.add_argument("--note", default="", help="a remark that is written into the result, e.g. that the machine was busy")
-    parser.add_argument("--form", choices=FORMS, default="plain", help="of untrained generators' up blocks, see kdlib.deploy.inference_form")
+    parser.add_argument("--form", choices=FORMS, nargs="+", default=["plain"], help="of the generators, see kdlib.deploy.inference_form; several: all of them")
     parser.add_argument("--runtimes", nargs="+", choices=tuple(RUNTIMES), default=list(RUNTIMES))
     parser.add_argument("--rounds", type=int, default=20, help="turns of each variant (default: %(default)s)")
     parser.add_argument("--timed", type=int, default=3, help="timed calls a turn (default: %(default)s)")
@@ -184,19 +195,19 @@ def measured(options: argparse.Namespace) -> dict:
     device = prepare(MachineSettings(device="cpu", threads=options.threads))
     threads = torch.get_num_threads()
     if options.model:
-        subjects = {subject.name: (subject, nets) for subject, nets in map(subject_of_model, options.model)}
-        return measure(subjects, dict.fromkeys(subjects, options.form), options, threads, device)
+        trained = [subject_of_model(path, form) for form in options.form for path in options.model]
+        return measure({subject.name: (subject, nets) for subject, nets in trained}, options, threads, device)
     if options.candidates:
         made = candidates(options.candidates, options.size)
     else:
-        made = {name: (nets, options.form) for name, nets in untrained(options.size, options.alphas).items()}
-    forms = {name: form for name, (_, form) in made.items()}
+        plain = untrained(options.size, options.alphas)
+        made = {in_form(name, form): (nets, form) for form in options.form for name, nets in plain.items()}
     with tempfile.TemporaryDirectory() as folder:
         subjects = {
-            name: (subject_of_networks(name, nets, Path(folder) / str(i), forms[name]), nets)
-            for i, (name, (nets, _)) in enumerate(progress_bar(made.items(), desc="exporting"))
+            name: (subject_of_networks(name, nets, Path(folder) / str(i), form), nets)
+            for i, (name, (nets, form)) in enumerate(progress_bar(made.items(), desc="exporting"))
         }
-        return measure(subjects, forms, options, threads, device)
+        return measure(subjects, options, threads, device)
 
 
 if __name__ == "__main__":

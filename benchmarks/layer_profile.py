@@ -15,6 +15,7 @@ import torch
 from common import options_of, write_result
 from latency import SIZES, subject_of_model, subject_of_networks, untrained
 
+from kdlib.deploy.forms import FORMS, in_form
 from kdlib.deploy.latency import RUNTIMES, Subject, machine_load
 from kdlib.deploy.layer_profile import by_kind, profile_eager, profile_onnxruntime
 from kdlib.deploy.runtimes import runtime_versions
@@ -57,6 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = options_of(__doc__, device=False)
     parser.add_argument("--size", type=int, choices=tuple(SIZES), default=64, help="pixels of untrained networks (default: %(default)s)")
     parser.add_argument("--model", action="append", default=[], help="a trained, exported model in their place; may be given several times")
+    parser.add_argument("--form", choices=FORMS, default="plain", help="of the generators, see kdlib.deploy.inference_form")
     parser.add_argument("--rounds", type=int, default=15, help="timed passes (default: %(default)s)")
     options = parser.parse_args(arguments)
     device = prepare(MachineSettings(device="cpu", threads=options.threads))
@@ -64,10 +66,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as folder:
         try:
             if options.model:
-                subjects = [subject_of_model(path)[0] for path in options.model]
+                subjects = [subject_of_model(path, options.form)[0] for path in options.model]
             else:
                 made = untrained(options.size, [MAIN[options.size]]).items()
-                subjects = [subject_of_networks(name, nets, Path(folder) / str(i)) for i, (name, nets) in enumerate(made)]
+                subjects = [subject_of_networks(in_form(name, options.form), nets, Path(folder) / str(i), options.form) for i, (name, nets) in enumerate(made)]
         except InputError as error:
             print(error, file=sys.stderr)
             return 2

@@ -1,8 +1,10 @@
 """One picture into another domain, with files of `python -m kdlib export` and nothing but onnxruntime, numpy and Pillow.
 
-    python examples/translate_without_torch.py runs/mini/teacher/export/int8 cat.png fox translated.png
+    python examples/translate_without_torch.py runs/mini/teacher/export/int8/ cat.png fox translated.png
+    python examples/translate_without_torch.py book/_static/models/student_ cat.png fox translated.png
 
-The style is drawn from a latent; for a reference picture's, run style_encoder.onnx on it (x and y) in the place of the mapping network.
+The first argument is what the files' paths begin with; the second line takes those of the book's live demo. The style is drawn from a
+latent; for a reference picture's, run style_encoder.onnx on it (x and y) in the place of the mapping network.
 """
 
 import sys
@@ -11,8 +13,8 @@ import numpy as np
 import onnxruntime
 from PIL import Image
 
-folder, source, domain, result = sys.argv[1:5]
-generator, mapping_network = (onnxruntime.InferenceSession(f"{folder}/{name}.onnx") for name in ("generator", "mapping_network"))
+beginning, source, domain, result = sys.argv[1:5]
+generator, mapping_network = (onnxruntime.InferenceSession(f"{beginning}{name}.onnx") for name in ("generator", "mapping_network"))
 about = generator.get_modelmeta().custom_metadata_map
 size, y = int(about["image_size"]), np.array([about["domains"].split(",").index(domain)])
 z = np.random.default_rng(0).standard_normal((1, mapping_network.get_inputs()[0].shape[1]), dtype=np.float32)

@@ -141,7 +141,7 @@ def expected(place, source, domain):
 
 def test_the_program_without_pytorch_translates_as_pytorch_does(made, place, tmp_path):
     source = session.open_data(place[1], progress=False).val.files(1)[2]
-    run_example([place[0] / "runs/tiny/teacher/export/fp32", source, "fox", tmp_path / "out.png"])
+    run_example([f"{place[0]}/runs/tiny/teacher/export/fp32/", source, "fox", tmp_path / "out.png"])
     found = np.asarray(Image.open(tmp_path / "out.png")).astype(int)
     assert found.shape == (32, 32, 3)
     assert np.abs(found - expected(place, source, "fox")).max() <= 1  # a value half-way between two levels
@@ -172,7 +172,7 @@ def test_the_program_runs_where_only_its_three_packages_are_installed(made, plac
         pytest.skip(f"packages cannot be had: {done.stderr.strip().splitlines()[-1]}")
     assert subprocess.run([python, "-c", "import torch"], capture_output=True, check=False).returncode != 0
     source = session.open_data(place[1], progress=False).val.files(0)[0]
-    run_example([place[0] / "runs/tiny/teacher/export/fp32", source, "dog", tmp_path / "out.png"], [python])
+    run_example([f"{place[0]}/runs/tiny/teacher/export/fp32/", source, "dog", tmp_path / "out.png"], [python])
     assert np.abs(np.asarray(Image.open(tmp_path / "out.png")).astype(int) - expected(place, source, "dog")).max() <= 1
 
 
@@ -244,6 +244,7 @@ def test_a_model_quantised_and_scored(place, tmp_path):
     grid = deployment_views.pictures({**found, "folder": str(tmp_path / "out")}, place[1], count=2)
     assert grid.data.count("<img") == 2 * 5  # source, PyTorch, three precisions
     assert again["quantisation"] == found["quantisation"]
+    assert "No 8-bit networks" in deployment_views.sensitivity_figure({"model": "x"}).data
     assert len(deployment_views.sensitivity_figure(found).data[0].x) == found["quantisation"]["generator"]["layers"]
 
 

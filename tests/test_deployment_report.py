@@ -7,7 +7,8 @@ import re
 import pytest
 
 from kdlib.architecture import Architecture
-from kdlib.book.deployment_report import fragments
+from kdlib.book.deployment_report import commands, fragments, sizes
+from kdlib.paths import REPOSITORY
 
 ENVIRONMENT = {
     "processor": "Abacus 2000", "device": "cpu", "threads": 3, "packages": {"torch": "9.9"}, "runtimes": {"onnxruntime": "8.8", "openvino": "7.7"},
@@ -43,7 +44,7 @@ LAYERS = {
 }  # fmt: skip
 NAMES = ("generator", "style_encoder", "mapping_network")
 EXPORT = {
-    "model": "mini/teacher",
+    "model": "mini/teacher", "about": {"form": "plain"},
     "bytes": {f"{p}/{n}.{'pt2' if p == 'pt2' else 'onnx'}": i * 2**20 for i, p in enumerate(("fp32", "int8", "pt2"), 1) for n in NAMES},
     "errors": [{"network": n, "runtime": r, "precision": "int8", "max": 0.25, "mean": 0.013, "relative": 0.1} for r in ("ONNX Runtime", "OpenVINO") for n in NAMES],
     "quantisation": {
@@ -99,8 +100,19 @@ def test_figures_hold_the_measured_numbers(made):
 
 def test_what_is_not_measured_is_named(tmp_path, made):
     empty = fragments(tmp_path)
-    assert empty["latency_64"] == "Not measured yet: `python benchmarks/latency.py --size 64 --json runs/reference/deployment/latency_64.json`.\n"
+    assert empty["latency_64"] == "Not measured yet: `python benchmarks/latency.py --size 64 --threads 2 --json runs/reference/deployment/latency_64.json`.\n"
     assert "kdlib export mini/teacher" in empty["scores"] and set(empty) == set(made)
+    assert "kdlib export mini/alpha48-kd" in made["scores"] and "kdlib export mini/teacher" not in made["scores"]  # of two, one is there
+
+
+def test_every_command_is_on_the_page(made):
+    page = (REPOSITORY / "book" / "deployment.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"_generated/deployment_(\w+)\.md", page)) == set(made)
+    assert all(command in made["commands"] for command in commands().values()) and len(commands()) == made["commands"].count("python ")
+
+
+def test_an_export_in_another_form_is_named_by_it():
+    assert sizes([{**EXPORT, "about": {"form": "joined"}}]).count("| mini/teacher, joined, float32 |") == 1
 
 
 def test_results_in_git_make_a_page():

@@ -7,7 +7,8 @@ from test_networks import CLOSE, noise, randomised
 from torch import nn
 
 from kdlib.architecture import Architecture, GeneratorDesign
-from kdlib.deploy.inference_form import FORMS, inference_form, pooling_convolution, upsampling_convolution
+from kdlib.deploy.forms import FORMS
+from kdlib.deploy.inference_form import inference_form, pooling_convolution, upsampling_convolution
 from kdlib.errors import InputError
 from kdlib.networks import Generator
 

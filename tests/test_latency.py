@@ -12,8 +12,9 @@ from latency import SIZES, randomised
 from tiny_export import tiny, tiny_model, tiny_networks
 
 from kdlib.architecture import Architecture, GeneratorDesign
+from kdlib.book import deployment_report
 from kdlib.deploy.export import example_inputs
-from kdlib.deploy.inference_form import FORMS
+from kdlib.deploy.forms import FORMS
 from kdlib.deploy.latency import VARIANTS, Subject, Variant, case_of, memory_of, runners, statistics_of, take_turns
 from kdlib.deploy.layer_profile import DEPTHWISE, LAYOUT, NORM, UPSAMPLING, by_kind, convolution_kind, profile_eager, profile_onnxruntime
 from kdlib.deploy.onnx_files import half_weights, save_onnx
@@ -128,9 +129,30 @@ def test_the_benchmark_measures_every_variant(monkeypatch, tmp_path, capsys):
     assert list(by_trace["ONNX Runtime, fp32"].y) == [1e3 * r["median_seconds"] for r in result["rows"] if (r["runtime"], r["precision"]) == ("onnxruntime", "fp32")]
 
 
+def test_forms_stand_side_by_side_and_lost_memory_loses_no_times(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(latency_benchmark, "SIZES", {32: (8, 8, (4,))})
+    monkeypatch.setattr("kdlib.deploy.latency.REST", 0)
+
+    def no_memory(variant, subject, threads, architecture):
+        raise InputError("killed")
+
+    monkeypatch.setattr(latency_benchmark, "memory_of", no_memory)
+    out = tmp_path / "latency.json"
+    asked = ["--size", "32", "--form", "plain", "joined", "--runtimes", "onnxruntime", "openvino", "--rounds", "1", "--timed", "1", "--json", str(out)]
+    assert latency_benchmark.main(asked) == 0
+    result = json.loads(out.read_text())
+    assert {name: m["form"] for name, m in result["models"].items()} == {
+        "teacher": "plain", "α = 4": "plain", "teacher, joined": "joined", "α = 4, joined": "joined"
+    }  # fmt: skip
+    assert not any("peak_bytes" in row for row in result["rows"]) and "not measured: memory of α = 4, joined" in capsys.readouterr().out
+    text = deployment_report.forms(result)
+    assert "| teacher: median, times faster | plain | joined |" in text and "| α = 4: median" in text and "ONNX Runtime, fp32" in text
+    assert result["environment"]["arithmetic"] and deployment_report.latency_table(result)
+
+
 def test_the_profile_benchmark_prints_and_writes(made, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(profile_benchmark, "untrained", lambda size, alphas: {"tiny": made[1]})
-    monkeypatch.setattr(profile_benchmark, "subject_of_networks", lambda name, nets, folder: made[0])
+    monkeypatch.setattr(profile_benchmark, "subject_of_networks", lambda name, nets, folder, form: made[0])
     out = tmp_path / "layers.json"
     assert profile_benchmark.main(["--rounds", "1", "--json", str(out)]) == 0
     result = json.loads(out.read_text())
@@ -168,7 +190,7 @@ def test_candidates_come_from_a_file(tmp_path):
     with pytest.raises(InputError, match=r"has no candidates at 256 px; write them in a table \[256\]"):
         latency_benchmark.candidates(file, 256)
     file.write_text('[64]\n"odd" = { alpha = 4, shuffle = 2 }\n')
-    with pytest.raises(InputError, match="odd: .*'shuffle'.*settings are alpha, form, stage_widths"):
+    with pytest.raises(InputError, match="odd: .*'shuffle'.*settings are alpha, form, mapping_width, stage_widths"):
         latency_benchmark.candidates(file, 64)
     assert latency_benchmark.main(["--candidates", str(tmp_path / "none.toml")]) == 2
 
@@ -178,5 +200,6 @@ def test_the_shipped_candidates_can_be_built():
         with torch.device("meta"):
             asked = tomllib.loads((REPOSITORY / "benchmarks" / "width_candidates.toml").read_text(encoding="utf-8"))[str(size)]
             for settings in asked.values():
-                form, alpha = settings.pop("form", "plain"), settings.pop("alpha")
-                assert form in FORMS and Generator(Architecture(size, 3, alpha, True, base_width=SIZES[size][0], design=GeneratorDesign(**settings)))
+                form, alpha, mapping = settings.pop("form", "plain"), settings.pop("alpha"), settings.pop("mapping_width", None)
+                options = {"base_width": SIZES[size][0], "design": GeneratorDesign(**settings), "mapping_width": mapping}
+                assert form in FORMS and Generator(Architecture(size, 3, alpha, True, **options))

@@ -134,8 +134,9 @@ def test_the_benchmark_and_its_fragments(result):
 
 
 def test_trained_widths_stand_beside_the_one_cap_taught_in_the_same_way(repository):
-    said = "Not trained yet: `python -m kdlib study --preset width`."
+    said = "Not trained yet, or not kept: the commands are below."
     assert width_report.fragments()["trained"] == f"{said}\n"
+    assert all(line in width_report.fragments()["commands"] for line in (width_report.SENSITIVITY, *width_report.STUDY))
     preset = load_preset(width_report.PRESET)
     one_cap, main = load_preset(width_report.METHODS, variant=width_report.RECIPE), preset.study.main
     for name in preset.study.variants:  # else a difference would not be the widths'
@@ -149,7 +150,7 @@ def test_trained_widths_stand_beside_the_one_cap_taught_in_the_same_way(reposito
     lines = {line.split(" | ")[0].strip("| "): line.strip("| ").split(" | ")[1:] for line in text.splitlines() if line.startswith("|")}
     assert f"| one cap, α = {main} | fast |" in text and lines["seeds"] == ["1 seed", "1 seed"]
     assert lines["Fréchet distance (factor network), latent"] == [f"{made_frechet(main, True, 777, 'latent', v):.2f}" for v in ("teacher_critic", "fast")]
-    assert "Not trained yet: 4 of 5 runs" in text
+    assert "Not trained yet: `alpha48-kd-thin_outside`, `alpha48-kd-wide_outside`" in text and "kd-fast" not in text
 
 
 def test_candidates_are_compared_with_the_teacher_of_their_own_form(tmp_path):
@@ -171,7 +172,14 @@ def test_candidates_are_compared_with_the_teacher_of_their_own_form(tmp_path):
     assert cells["teacher, joined"][2:] == ["", "", "60 ms", "15 ms"]
     assert cells["plain"][2:] == ["28.0× fewer", "3.0× fewer", "15 ms, 8.0×", "3.8 ms, 8.0×"]
     assert cells["half"][1:] == ["40·32 from 32 px", "21.7× fewer", "6.0× fewer", "5.0 ms, 12.0×", "1.2 ms, 12.0×"]
-    assert "At least that fast: OpenVINO, fp32: half (21.7 times fewer weights)." in text  # 8 bits, which no picture was judged in, do not count
+    said = "So fast and so small: OpenVINO, fp32: half (12.0 times, 200 pictures a second)"
+    assert said.replace("So", "Here so") in text  # 8 bits, which no picture was judged in, do not count
+    large = {name: {**m, "image_size": 256, "base_width": None, "alpha": 512 if "teacher" in name else 128} for name, m in models.items()}
+    large["half"] |= {"design": dataclasses.asdict(GeneratorDesign((64, 96, 128, 160), pixel_shuffle=2))}
+    for faster, verdict in ((1, "**The aim is reached** in floats."), (0.1, "**The aim is not reached** in floats.")):
+        slower = [{**row, "median_seconds": row["median_seconds"] / faster} for row in rows]
+        (tmp_path / "latency_256.json").write_text(json.dumps({"models": large, "rows": slower, "threads": 2}))
+        assert verdict in width_report.fragments(tmp_path)["candidates_256"]
 
 
 def test_the_page_includes_every_fragment(tmp_path):

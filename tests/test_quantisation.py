@@ -1,12 +1,16 @@
 """Static 8-bit quantisation against the arithmetic of its definition in numpy, and the choice of layers against made-up verdicts."""
 
+from collections import Counter
+
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from tiny_export import tiny, tiny_model
+from tiny_export import tiny, tiny_model, tiny_networks
 
-from kdlib.deploy.export import example_inputs
+from kdlib.deploy.export import example_inputs, exportable, to_onnx, trace
+from kdlib.deploy.onnx_files import save_onnx
 from kdlib.deploy.parity import output_errors
 from kdlib.deploy.quantisation import choose, float_counts, in_memory, measure_ranges, quantisable, quantise, sensitivity
 from kdlib.errors import InputError
@@ -79,6 +83,24 @@ def test_every_weighted_layer_can_be_quantised_at_any_batch_size():
     stored = lambda m: sum(numpy_helper.to_array(t).nbytes for t in m.graph.initializer)  # noqa: E731
     assert stored(made) < 0.4 * stored(model)  # a quarter, and scales: of a real network the whole file shrinks so
     assert quantise(model, ranges, nodes).SerializeToString() == made.SerializeToString()
+
+
+def test_what_is_quantised_is_computed_on_integers_and_nothing_else_is(tmp_path):
+    """By ONNX Runtime's own account of the graph that it runs. It has no integer arithmetic for transposed convolutions."""
+    nets = tiny_networks()
+    model = to_onnx("generator", trace("generator", exportable(nets, "joined")["generator"], nets.arch), nets.arch, {})
+    kinds = Counter(node.op_type for node in model.graph.node)
+    inputs = tuple(t.numpy() for t in example_inputs("generator", nets.arch, 2))
+    save_onnx(tmp_path / "int8.onnx", quantise(model, measure_ranges(model, inputs), quantisable(model)))
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath, options.log_severity_level = str(tmp_path / "run.onnx"), 3
+    onnxruntime.InferenceSession(tmp_path / "int8.onnx", options, providers=["CPUExecutionProvider"])
+    run = onnx.load(tmp_path / "run.onnx").graph
+    found = Counter(node.op_type for node in run.node)
+    assert (found["QLinearConv"], found["QGemm"], found["Conv"], found["Gemm"]) == (kinds["Conv"], kinds["Gemm"], 0, 0)
+    made_by = {name: node.op_type for node in run.node for name in node.output}
+    (weights,) = [node.input[1] for node in run.node if node.op_type == "ConvTranspose"]
+    assert kinds["ConvTranspose"] == 1 and weights not in made_by  # a constant: not turned back from integers at every run
 
 
 def test_nothing_asked_for_changes_nothing():

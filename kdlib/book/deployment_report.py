@@ -11,6 +11,7 @@ from typing import Any
 
 from kdlib.book.cost_report import shown
 from kdlib.book.speed import AIM, UNJUDGED, times_fewer_weights
+from kdlib.deploy.forms import in_form
 from kdlib.deploy.latency import RUNTIMES
 from kdlib.headlines import Headline, headlines
 from kdlib.paths import reference_folder
@@ -18,6 +19,7 @@ from kdlib.results import GUIDES, markdown_table
 from kdlib.views.latency_figures import macs_figure, milliseconds, share_figure
 
 FOLDER = "runs/reference/deployment"
+DEPLOYED = {"teacher": "mini/teacher", "student": "mini/alpha48-kd"}  # trained models that are exported and timed, by the name of their report
 PRECISIONS = {"fp32": "float32", "fp16": "float16 weights", "int8": "8-bit integers", "pt2": "ExportedProgram"}
 JUDGED = PRECISIONS | {"int8, OpenVINO": "8-bit integers, OpenVINO", "bf16, OpenVINO": "bfloat16 arithmetic, OpenVINO"}
 NETWORKS = {"generator": "$G$", "style_encoder": "$E$", "mapping_network": "$F$"}
@@ -25,27 +27,33 @@ NETWORKS = {"generator": "$G$", "style_encoder": "$E$", "mapping_network": "$F$"
 Results = dict[str, Any]
 
 
+def commands() -> dict[str, str]:
+    """What makes each result, by its file's name without the ending, in the order in which they are made: exports come before their times."""
+    models = " ".join(f"--model {name}" for name in DEPLOYED.values())
+    asked = {f"export_{which}": f"-m kdlib export {name}" for which, name in DEPLOYED.items()}
+    for name, script in (("latency", "latency"), ("layers", "layer_profile")):
+        for which, option in (("256", "--size 256"), ("64", "--size 64"), ("trained", models)):
+            asked[f"{name}_{which}"] = f"benchmarks/{script}.py {option} --threads 2"
+    forms = "--size 256 --alphas 128 --form plain reordered transposed joined --runtimes eager onnxruntime openvino --no-memory --threads 2"
+    asked["forms_256"] = f"benchmarks/latency.py {forms}"
+    return {file: f"python {command} --json {FOLDER}/{file}.json" for file, command in asked.items()}
+
+
 def fragments(folder: Path | None = None) -> dict[str, str]:
     """Markdown by the name of the page's part; ``folder`` holds the results, by default runs/reference/deployment."""
     folder = reference_folder() / "deployment" if folder is None else folder
-    parts: dict[str, tuple[str, Callable[[Results], str], str]] = {
-        f"{name}_{which}": (f"{name}_{which}", make, f"python benchmarks/{script}.py {which_option} --json {FOLDER}/{name}_{which}.json")
-        for name, make, script in (("latency", latency, "latency"), ("layers", layers, "layer_profile"))
-        for which, which_option in (("256", "--size 256"), ("64", "--size 64"), ("trained", "--model mini/teacher --model mini/alpha48-kd"))
-    }
-    for form in ("reordered", "transposed", "joined"):
-        file = f"latency_256_{form}"
-        parts[file] = (file, latency_table, f"python benchmarks/latency.py --size 256 --form {form} --json {FOLDER}/{file}.json")
+    made: dict[str, Callable[[Results], str]] = {f"latency_{which}": latency for which in ("256", "64", "trained")}
+    made |= {f"layers_{which}": layers for which in ("256", "64", "trained")} | {"forms_256": forms}
     found = {}
-    for name, (file, make, command) in parts.items():
-        path = folder / f"{file}.json"
-        text = make(_read(path)) if path.is_file() else _missing(command)
-        found[name] = text.rstrip() + "\n"
-    exports = [_read(path) for path in sorted(folder.glob("export_*.json"))]
-    missing = _missing(f"python -m kdlib export mini/teacher --json {FOLDER}/export_teacher.json")
+    for name, make in made.items():
+        path = folder / f"{name}.json"
+        found[name] = (make(_read(path)) if path.is_file() else _missing(commands()[name])).rstrip() + "\n"
+    files = {which: folder / f"export_{which}.json" for which in DEPLOYED}
+    exports = [_read(path) for path in files.values() if path.is_file()]
+    missing = [_missing(commands()[path.stem]) for path in files.values() if not path.is_file()]
     for name, make in (("sizes", sizes), ("errors", errors), ("scores", scores), ("quantisation", quantisation)):
-        found[name] = (make(exports) if exports else missing).rstrip() + "\n"
-    return found
+        found[name] = _joined([make(exports) if exports else "", *missing]).rstrip() + "\n"
+    return found | {"commands": "```bash\n" + "\n".join(commands().values()) + "\n```\n"}
 
 
 def _read(path: Path) -> Results:
@@ -67,6 +75,8 @@ def _machine(result: Results) -> str:
     versions = {**environment["packages"], **environment.get("runtimes", {})}
     programs = ", ".join(f"{label} {versions[key]}" for key, label in named.items() if key in versions)
     text = f"{environment['processor']}, {threads} thread{'s' if threads > 1 else ''}; {programs}"
+    if told := environment.get("arithmetic"):
+        text += f"; the processor has {', '.join(told)}"
     if before := environment.get("machine_before"):
         busy = max(before["load"], environment["machine_after"]["load"])
         text += f"; load of its {before['cores']} cores at most {busy:.1f}, this measurement included"
@@ -109,6 +119,22 @@ def latency_table(result: Results) -> str:
     return _joined([markdown_table(heads, table), about, _refused(result)])
 
 
+def forms(result: Results) -> str:
+    """Generators of the same weights with their operations in several orders: a table a model, and times against the plain one."""
+    rows = {(r["model"], r["runtime"], r["precision"]): r["median_seconds"] for r in result["rows"]}
+    parts = []
+    for plain in (name for name, counted in result["models"].items() if counted["form"] == "plain"):
+        own = {result["models"][name]["form"]: name for name in result["models"] if name == plain or name.startswith(f"{plain}, ")}
+        lines = []
+        for runtime, precision in _series(result):
+            times = {form: rows.get((name, runtime, precision)) for form, name in own.items()}
+            cells = ["–" if t is None else milliseconds(t) + (f", {times['plain'] / t:.2f}×" if form != "plain" and times["plain"] else "")
+                     for form, t in times.items()]  # fmt: skip
+            lines.append([f"{RUNTIMES[runtime]}, {precision}", *cells])
+        parts.append(markdown_table([f"{plain}: median, times faster", *own], lines))
+    return _joined([*parts, f"Batch 1, {result['threads']} threads. {_machine(result)}.", _refused(result)])
+
+
 def _promise(result: Results) -> str:
     """How much of the saving in MACs each runtime turns into time, in float32."""
     models, teacher = result["models"], next(iter(result["models"]))
@@ -136,25 +162,28 @@ def _aim(result: Results) -> str:
     second = f"{best['model']} in {RUNTIMES[best['runtime']]} ({best['precision']}) makes {1 / best['median_seconds']:.1f} pictures a second"
     faster = {(r["model"], r["runtime"], r["precision"]): of_teacher[r["runtime"], r["precision"]] / r["median_seconds"]
               for r in students if (r["runtime"], r["precision"]) in of_teacher}  # fmt: skip
+    if not faster:
+        return ""
     (model, runtime, precision), times = max(faster.items(), key=lambda item: item[1])
     return (
         f"The aim is {AIM['times_faster']} times the teacher's speed in the same runtime, {AIM['pictures_a_second']} pictures a second and "
         f"{AIM['fewer_weights']} times fewer weights of G, E and F together. The fastest in floats, {second} with "
         f"{times_fewer_weights(models, best['model']):.1f} times fewer weights; the largest gain over the teacher in one runtime and precision is "
         f"{times:.1f} times ({model}, {RUNTIMES[runtime]}, {precision}; {times_fewer_weights(models, model):.1f} times fewer weights). In 8 bits "
-        "every layer of these untrained networks is quantised, and no picture says what that costs."
+        "every layer of these untrained networks is quantised, and no picture says what that costs. {doc}`where_width_goes` has generators that were "
+        "made for speed."
     )
 
 
 def _memory(result: Results) -> str:
     """File and peak of the process, where they were measured."""
-    if "peak_bytes" not in result["rows"][0]:
+    if not any("peak_bytes" in row for row in result["rows"]):
         return ""
     rows = {(r["model"], r["runtime"], r["precision"]): r for r in result["rows"]}
     heads, table = ["file, peak of the process", *result["models"]], []
     for runtime, precision in _series(result):
         found = [rows.get((model, runtime, precision)) for model in result["models"]]
-        cells = ["–" if r is None else f"{_bytes(r['file_bytes'])}, {_bytes(r['peak_bytes'])}" for r in found]
+        cells = ["–" if r is None else f"{_bytes(r['file_bytes'])}, {_bytes(r['peak_bytes']) if 'peak_bytes' in r else '–'}" for r in found]
         table.append([f"{RUNTIMES[runtime]}, {precision}", *cells])
     about = "The peak is that of a process of its own, libraries included. PyTorch's rows count weights in the place of a file."
     return _joined([markdown_table(heads, table), about])
@@ -190,6 +219,11 @@ def _without_macs(profile: Results) -> str:
     )
 
 
+def _name(export: Results) -> str:
+    """The model of an export, with the order of its operations where that is not the plain one."""
+    return in_form(export["model"], export["about"].get("form", "plain"))
+
+
 def sizes(exports: list[Results]) -> str:
     """Files, in bytes."""
     lines = []
@@ -197,7 +231,7 @@ def sizes(exports: list[Results]) -> str:
         for precision, label in PRECISIONS.items():
             own = {Path(file).stem: count for file, count in export["bytes"].items() if file.startswith(f"{precision}/")}
             if own:
-                lines.append([f"{export['model']}, {label}", *(_bytes(own[n]) for n in NETWORKS), _bytes(sum(own.values()))])
+                lines.append([f"{_name(export)}, {label}", *(_bytes(own[n]) for n in NETWORKS), _bytes(sum(own.values()))])
     return markdown_table(["model, format", *NETWORKS.values(), "together"], lines)
 
 
@@ -207,7 +241,7 @@ def errors(exports: list[Results]) -> str:
     for export in exports:
         for runtime, precision in dict.fromkeys((e["runtime"], e["precision"]) for e in export["errors"]):
             own = {e["network"]: e for e in export["errors"] if (e["runtime"], e["precision"]) == (runtime, precision)}
-            lines.append([f"{export['model']}, {runtime}, {precision}", *(f"{own[n]['max']:.1e} ({own[n]['mean']:.1e})" for n in NETWORKS)])
+            lines.append([f"{_name(export)}, {runtime}, {precision}", *(f"{own[n]['max']:.1e} ({own[n]['mean']:.1e})" for n in NETWORKS)])
     return markdown_table(["largest (mean) absolute error", *NETWORKS.values()], lines)
 
 
@@ -226,7 +260,7 @@ def scores(exports: list[Results]) -> str:
         for name, guides in found["of"].items():
             noise = f"{found['psnr'][name]:.1f} dB" if name in found["psnr"] else "–"
             lines.append([JUDGED.get(name, name), *(_both(guides, h) for h in asked), noise])
-        parts.append(markdown_table([f"{export['model']}, latent / reference", *(h.heading for h in asked), "PSNR to PyTorch"], lines))
+        parts.append(markdown_table([f"{_name(export)}, latent / reference", *(h.heading for h in asked), "PSNR to PyTorch"], lines))
         broken = [f"{JUDGED[name]} ({', '.join(text)})" for name, text in found["violations"].items() if text]
         kept = f"Beyond the tolerance: {'; '.join(broken)}." if broken else "All are within the tolerance."
         parts.append(f"{found['protocol']['outputs']:,} translations each, run by ONNX Runtime where nothing else is said. {kept}")
@@ -248,5 +282,5 @@ def quantisation(exports: list[Results]) -> str:
             tried = "; ".join(f"{c['in_float']} in float: {', '.join(c['violations']) or 'within the tolerance'}" for c in record["candidates"])
             most = ", ".join(f"`{row['layer'].rpartition('/')[0]}` ({row['relative']:.3f})" for row in record["sensitivity"][:4])
             lines.append([NETWORKS[name], f"{len(record['in_float'])} of {record['layers']}", most, tried])
-        parts.append(markdown_table([export["model"], "layers in float", "most sensitive (relative error, alone)", "tried"], lines))
+        parts.append(markdown_table([_name(export), "layers in float", "most sensitive (relative error, alone)", "tried"], lines))
     return _joined(parts) or "None of these exports has 8-bit networks."

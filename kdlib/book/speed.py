@@ -3,9 +3,10 @@
 from typing import Any
 
 from kdlib.architecture import Architecture
+from kdlib.deploy.forms import in_form
 
 AIM = {"times_faster": 10, "pictures_a_second": 30, "fewer_weights": 20}  # of the generator at 256 px on two cores of a CPU; weights of G, E and F
-JOINED_TEACHER = "teacher, joined"
+JOINED_TEACHER = in_form("teacher", "joined")
 UNJUDGED = ("int8", "int8 and bf16")  # of untrained networks: every layer quantised, and no picture to judge what that costs
 
 Models = dict[str, dict[str, Any]]

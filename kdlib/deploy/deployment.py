@@ -12,6 +12,7 @@
 
 import dataclasses
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from kdlib.deploy.calibration import choosing_set, draw_inputs, translations
 from kdlib.deploy.export import LANDMARKS_NAME, example_inputs, exportable, load_program, save_program, to_onnx, trace
 from kdlib.deploy.export_metadata import describe
 from kdlib.deploy.exported import exported_networks
+from kdlib.deploy.forms import in_form
 from kdlib.deploy.latency import Subject
 from kdlib.deploy.onnx_files import half_weights, load_onnx, save_onnx, with_metadata
 from kdlib.deploy.parity import Inputs, Tolerance, headline_scores, output_errors, psnr, run_in_batches
@@ -77,12 +79,12 @@ def run_at(path: str | Path) -> Run | None:
     return Run(place.resolve()) if place.is_dir() else None
 
 
-def export_folder(path: str | Path) -> Path:
-    """Where the export of a model goes unless said otherwise: beside the reader's own run of that name."""
+def export_folder(path: str | Path, form: str = "plain") -> Path:
+    """Where the export of a model goes unless said otherwise: beside the reader's own run of that name, in a folder a form."""
     run = run_at(path)
     if run is None:
         raise InputError(f"{path}: a released checkpoint belongs to no run; say where to put the files, --out FOLDER")
-    return runs_folder() / run.settings().preset.name / run.name / "export"
+    return runs_folder() / run.settings().preset.name / run.name / ("export" if form == "plain" else f"export-{form}")
 
 
 def export(
@@ -95,12 +97,12 @@ def export(
     quantised or scored. A folder that holds the same export already is left alone.
     Raises `InputError` where a model, its pictures or its masks are missing, or do not fit each other.
     """
-    out = export_folder(path) if out is None else Path(out)
+    out = export_folder(path, settings.form) if out is None else Path(out)
     model, run = load_model(path, landmarks), run_at(path)
     preset = preset or model.preset
     if preset is not None and model.domains is None:
         model = dataclasses.replace(model, domains=session.domain_names(preset))
-    about = describe(model, run)
+    about = describe(model, run) | {"form": settings.form}
     if preset is None and (settings.scores or "int8" in settings.precisions):
         raise InputError(f"{model.name}: quantising and scoring need pictures; name a preset that has them, or ask for neither")
     what = {name: text for name, text in about.items() if name != "commit"}  # a later commit alone is no reason to do it all again
@@ -126,13 +128,17 @@ def exported_runners(folder: Path, precision: str, threads: int = 0) -> dict[str
 
 
 def subject_of(model: Model, folder: Path) -> Subject:
-    """The generator of a model, with its files in an export's folder, ready to be timed. Raises `InputError` where they are missing."""
+    """The generator of a model in the form that its files in an export's folder have, ready to be timed.
+
+    Raises `InputError` where they are missing.
+    """
     name = "generator"
     files = {file.parent.name: file for file in sorted(folder.glob(f"*/{name}.onnx"))}
     if "fp32" not in files:
         raise InputError(f"{shown(folder)}: no export there: python -m kdlib export {model.name}")
     inputs = tuple(t.numpy() for t in example_inputs(name, model.nets.arch, 1, seed=1))
-    return Subject(model.name, exportable(model.nets)[name], files, inputs)
+    form = _report(folder).get("key", {}).get("settings", {}).get("form", "plain")
+    return Subject(in_form(model.name, form), exportable(model.nets, form)[name], files, inputs, form)
 
 
 def _report(folder: Path) -> dict[str, Any]:
@@ -233,9 +239,8 @@ class _Maker:
             want = run_in_batches(eager(network), inputs, batch)
             runners: list[tuple[str, str, Runner]] = [("ExportedProgram", "fp32", eager(load_program(self.file(PROGRAM, name))[0]))]
             for precision in precisions:
-                file = self.file(precision, name)
-                runners.append(("ONNX Runtime", precision, onnxruntime(file, self.settings.threads)))
-                runners.append(("OpenVINO", precision, openvino(file, self.settings.threads)))
+                runners.append(("ONNX Runtime", precision, onnxruntime(self.file(precision, name), self.settings.threads)))
+                runners += [("OpenVINO", precision, run) for run in self._in_openvino(precision, "fp32", [name]).values()]
             runners += [("OpenVINO", "bf16", run) for run in self._in_openvino("fp32", "bf16", [name]).values()]
             for runtime, precision, run in runners:
                 errors = output_errors(run_in_batches(run, inputs, batch), want)
@@ -243,10 +248,14 @@ class _Maker:
         return rows
 
     def _in_openvino(self, precision: str, arithmetic: str, names: Sequence[str] = Networks.TRANSLATING) -> dict[str, Runner]:
-        """Networks of a precision in OpenVINO, by name; none where the processor lacks the arithmetic."""
+        """Networks of a precision in OpenVINO, by name; none where the processor lacks the arithmetic or OpenVINO refuses a file.
+
+        An export must not end there: what is missing in its report was refused.
+        """
         try:
             return {name: openvino(self.file(precision, name), self.settings.threads, arithmetic) for name in names}
-        except InputError:
+        except (InputError, RuntimeError) as error:
+            print(f"{self.about['model']}, OpenVINO, {precision} in {arithmetic}: refused ({str(error).strip().splitlines()[0]})", file=sys.stderr)
             return {}
 
     def _scores(self, precisions: Sequence[str]) -> dict[str, Any]:

@@ -25,10 +25,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kdlib.blocks import UNIT_VARIANCE, AdaINResBlk, ResBlk, SeparableConv, leaky_relu
+from kdlib.deploy.forms import FORMS
 from kdlib.errors import InputError
 from kdlib.networks import Generator
-
-FORMS = ("plain", "reordered", "transposed", "strided", "joined")
 
 
 def inference_form(generator: Generator, form: str) -> Generator:

@@ -49,6 +49,7 @@ class Subject:
     network: nn.Module
     files: dict[str, Path]
     inputs: tuple[np.ndarray, ...]
+    form: str = "plain"  # of the generator, see `kdlib.deploy.inference_form`
 
 
 @dataclass(frozen=True)
@@ -126,17 +127,15 @@ def statistics_of(seconds: list[float]) -> dict[str, float]:
     return {"median_seconds": round(float(median), 6), "p90_seconds": round(float(p90), 6), "least_seconds": round(min(seconds), 6)}
 
 
-def memory_of(
-    variant: Variant, subject: Subject, threads: int, architecture: dict[str, Any], form: str = "plain"
-) -> dict[str, int]:  # fmt: skip
+def memory_of(variant: Variant, subject: Subject, threads: int, architecture: dict[str, Any]) -> dict[str, int]:
     """Bytes of memory of a fresh process: ``libraries_bytes`` with its runtime loaded, ``peak_bytes`` at the peak of three calls.
 
-    For PyTorch's variants the process builds a generator of ``architecture`` (fields of `Architecture`), in this ``form``
-    (`kdlib.deploy.inference_form`), with weights of its own.
+    For PyTorch's variants the process builds a generator of ``architecture`` (fields of `Architecture`) in the subject's form, with
+    weights of its own.
     """
     task = {
         "runtime": variant.runtime, "arithmetic": variant.arithmetic, "threads": threads, "architecture": architecture,
-        "form": form, "file": str(subject.files[variant.stored]) if variant.stored else None,
+        "form": subject.form, "file": str(subject.files[variant.stored]) if variant.stored else None,
         "inputs": [[list(a.shape), str(a.dtype)] for a in subject.inputs],
     }  # fmt: skip
     done = subprocess.run([sys.executable, "-m", __name__], input=json.dumps(task), capture_output=True, text=True, check=False)

@@ -43,6 +43,18 @@ def runtime_versions() -> dict[str, str]:
     return {name: importlib.metadata.version(name) for name in ("onnx", "onnxruntime", "openvino")}
 
 
+def arithmetic() -> list[str]:
+    """What decides how fast 8 and 16 bits are here: OpenVINO's capabilities of the processor, and its flags, where Linux tells them."""
+    capabilities = deploy_module("openvino").Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    flags = next((line.split(":", 1)[1].split() for line in lines if line.startswith("flags")), [])
+    told = ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_int8", "amx_bf16")
+    return [*sorted(capabilities), *(flag for flag in told if flag in flags)]
+
+
 def eager(network: nn.Module, precision: str = "fp32") -> Runner:
     """PyTorch as it is. ``precision`` "bf16" or "fp16": the network as it is under autocast, its weights in float32."""
     return _torch_runner(network, network, precision)

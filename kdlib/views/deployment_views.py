@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 import torch
-from IPython.display import HTML, display
+from IPython.display import HTML, Markdown, display
 from PIL import Image
 
 from kdlib.deploy.calibration import draw_inputs, translations
@@ -62,11 +62,11 @@ def pictures(report: dict[str, Any], preset: Preset, count: int = 6) -> HTML:
     return image_grid(cells, row_labels=list(rows), caption="One model, run from its files")
 
 
-def sensitivity_figure(report: dict[str, Any], network: str = "generator") -> go.Figure:
-    """Error of the generator's output with one layer alone quantised, layer by layer in the order of the network."""
+def sensitivity_figure(report: dict[str, Any], network: str = "generator") -> go.Figure | Markdown:
+    """Error of the generator's output with one layer alone quantised, layer by layer in the order of the network; a sentence where none was."""
     record = report.get("quantisation", {}).get(network)
     if record is None:
-        raise InputError(f"{report['model']}: no 8-bit networks in this export, so no layer was quantised alone")
+        return Markdown("*No 8-bit networks in this export, so no layer was quantised alone.*")
     order = {row["layer"]: row for row in sorted(record["sensitivity"], key=lambda row: row["place"])}
     colours = [VERMILLION if layer in record["in_float"] else BLUE for layer in order]
     names = [layer.rpartition("/")[0] for layer in order]
@@ -115,7 +115,7 @@ def run_example(report: dict[str, Any], preset: Preset) -> HTML:
     with tempfile.TemporaryDirectory() as place:
         for domain in dataset.domains:
             result = Path(place) / f"{domain}.png"
-            command = [sys.executable, "-c", WITHOUT_TORCH, str(EXAMPLE), str(folder), str(source), domain, str(result)]
+            command = [sys.executable, "-c", WITHOUT_TORCH, str(EXAMPLE), f"{folder}/", str(source), domain, str(result)]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode:
                 raise InputError(f"{EXAMPLE.name}: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
