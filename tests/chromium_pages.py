@@ -1,10 +1,5 @@
 """What the tests that look at pages in Chromium share: windows, patience, what is legible and what fits."""
 
-import os
-import shutil
-
-FLAGS = """--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update
-    --disable-sync"""
 HARMLESS = ("Got invalid theme mode",)  # the theme, once in a fresh profile; it then takes the system's
 DESK, PHONE = (1280, 900), (390, 844)
 TEXT_CONTRAST = 4.5  # WCAG 2.1, level AA
@@ -46,12 +41,6 @@ LEGIBILITY = """
   return [...new Set(faults)];
 }
 """
-
-
-def chromium_path() -> str | None:
-    """$CHROMIUM, else the first of its usual names on the PATH."""
-    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-    return os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
 
 
 def sideways(page) -> int:

@@ -50,7 +50,7 @@ def sample_html(sample_root: Path) -> Path:
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[object]:
     """The browser, without a window."""
-    from chromium_pages import FLAGS, chromium_path
+    from browsers import FLAGS, chromium_path
     from playwright.sync_api import sync_playwright
 
     path = chromium_path()

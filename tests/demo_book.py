@@ -2,20 +2,16 @@
 models, a plain web server; what Chromium shows, and what onnxruntime gives for the same files.
 """
 
-import functools
-import http.server
 import json
 import re
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
+from browsers import served
 from chromium_pages import DESK, HARMLESS, PATIENCE
 from demo_models import write_runs
-from local_server import local_server
 from sample_book import REPOSITORY
 
 from kdlib.book.bookbuild import build_book
@@ -53,23 +49,6 @@ def write_models(runs: Path, folder: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(demo_assets, "style_directions", directions)
         demo_assets.make_assets(*write_runs(runs), folder)
-
-
-@contextmanager
-def served(folder: Path, headers: dict[str, str] | None = None) -> Iterator[str]:
-    """The address of a plain web server of ``folder``, as `python -m http.server` is, with more headers if asked for."""
-
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def end_headers(self) -> None:
-            for name, value in (headers or {}).items():
-                self.send_header(name, value)
-            super().end_headers()
-
-        def log_message(self, *arguments: object) -> None:
-            pass
-
-    with local_server(functools.partial(Handler, directory=folder)) as address:
-        yield address
 
 
 @pytest.fixture(scope="session")

@@ -4,14 +4,17 @@ missing. On small untrained models; with $KD_BOOK set, the page of the book in t
 The other tests of pages refuse the network altogether; here a plain web server on this machine is all there is.
 """
 
+import json
 import os
 from dataclasses import asdict
 from pathlib import Path
 
+import demo_start
 import numpy as np
 import pytest
-from chromium_pages import DESK, FLAGS, LEGIBILITY, PATIENCE, PHONE, TEXT_CONTRAST, chromium_path, sideways
-from demo_book import PAGE, changed, demo_html, pixels, served, sessions, site, translations, visit  # noqa: F401
+from browsers import FLAGS, chromium_path, served
+from chromium_pages import DESK, LEGIBILITY, PATIENCE, PHONE, TEXT_CONTRAST, sideways
+from demo_book import PAGE, changed, demo_html, pixels, sessions, site, translations, visit  # noqa: F401
 from PIL import Image
 
 from kdlib import critters
@@ -64,6 +67,17 @@ def test_the_given_book_s_demo_runs(visit):
         check_first_picture(page)
         page.wait_for_selector('#demo[data-state="ready"]')
         assert (translations(page).std(axis=(1, 2, 3)) > 10).all()
+
+
+def test_the_benchmark_of_the_start_measures_it_and_takes_pictures(demo_html, tmp_path, capsys):
+    out = tmp_path / "demo.json"
+    assert demo_start.main(["--book", str(demo_html), "--rounds", "2", "--pictures", str(tmp_path), "--json", str(out)]) == 0
+    result = json.loads(out.read_text())
+    assert len(result["seconds"]) == 2 and 0 < min(result["seconds"]) <= result["median_seconds"] and "ms" in result["times"][0]["student"]
+    light, dark = (np.asarray(Image.open(tmp_path / f"demo_{theme}.png").convert("L")).mean() for theme in ("light", "dark"))
+    assert light > 150 > 100 > dark
+    assert demo_start.main(["--book", str(tmp_path)]) == 2
+    assert "has no book/demo.html; `make book` builds it" in capsys.readouterr().err
 
 
 def test_it_works_below_a_path_as_on_a_published_site(visit, demo_html):

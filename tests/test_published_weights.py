@@ -8,7 +8,7 @@ import socket
 import pytest
 import pytorch_fid.inception
 import torchvision
-from local_server import local_server
+from browsers import local_server
 
 from kdlib.errors import InputError
 from kdlib.paths import weights_folder

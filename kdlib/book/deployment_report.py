@@ -36,6 +36,7 @@ def commands() -> dict[str, str]:
             asked[f"{name}_{which}"] = f"benchmarks/{script}.py {option} --threads 2"
     forms = "--size 256 --alphas 128 --form plain reordered transposed joined --runtimes eager onnxruntime openvino --no-memory --threads 2"
     asked["forms_256"] = f"benchmarks/latency.py {forms}"
+    asked["demo"] = "benchmarks/demo_start.py --book _build/html --pictures book/figures"
     return {file: f"python {command} --json {FOLDER}/{file}.json" for file, command in asked.items()}
 
 
@@ -43,7 +44,7 @@ def fragments(folder: Path | None = None) -> dict[str, str]:
     """Markdown by the name of the page's part; ``folder`` holds the results, by default runs/reference/deployment."""
     folder = reference_folder() / "deployment" if folder is None else folder
     made: dict[str, Callable[[Results], str]] = {f"latency_{which}": latency for which in ("256", "64", "trained")}
-    made |= {f"layers_{which}": layers for which in ("256", "64", "trained")} | {"forms_256": forms}
+    made |= {f"layers_{which}": layers for which in ("256", "64", "trained")} | {"forms_256": forms, "demo": demo}
     found = {}
     for name, make in made.items():
         path = folder / f"{name}.json"
@@ -222,6 +223,16 @@ def _without_macs(profile: Results) -> str:
 def _name(export: Results) -> str:
     """The model of an export, with the order of its operations where that is not the plain one."""
     return in_form(export["model"], export["about"].get("form", "plain"))
+
+
+def demo(result: Results) -> str:
+    """How soon the demo shows a picture."""
+    times = ", ".join(f"{role} {said}" for role, said in result["times"][-1].items())
+    return (
+        f"The first picture is there **{result['median_seconds']:.1f} s** after the page is asked for: median of {result['rounds']} starts with an empty "
+        f"cache, {min(result['seconds']):.1f} to {max(result['seconds']):.1f} s, in {result['browser']} without a window and without WebGPU, from a web "
+        f"server on the same machine; then {times}. {_machine(result)}."
+    )
 
 
 def sizes(exports: list[Results]) -> str:
