@@ -92,7 +92,8 @@ def write_readme_table() -> str:
     others = sorted({row["preset"] for row in kept} - {row["preset"] for row in shown})
     parts = [by_preset({REFERENCE: study.rows}), verdict_sentence(study.results)]
     if steps := path_report.steps(way):
-        parts += [f"Beyond the thesis, towards a better student at a twentieth of the weights (preset `{path_report.PRESET}`):", steps, path_report.verdict(way)]
+        opening = f"Beyond the thesis, towards a better student at a twentieth of the weights (preset `{path_report.PRESET}`):"
+        parts += [opening, steps, path_report.verdict(way)]
     if others:
         names = ", ".join(f"`{name}`" for name in others)
         parts.append(f"{len(kept) - len(shown)} more runs, of the presets {names}, are kept here and shown in the book.")
