@@ -113,9 +113,8 @@ def _jobs(preset: Preset, given: dict[str, Any]) -> list[Job]:
             jobs.append(Job(f"{name} evaluation", "05_evaluation", name, {**given, "run": name}, (needed,)))
     evaluations = {j.run: j.name for j in jobs if j.notebook == "05_evaluation"}
     jobs.append(Job("comparison", "06_comparison", "comparison", given, tuple(evaluations.values())))
-    main = run_name(STUDENT, preset.study.main, True)
-    home = preset.base if preset.study.variants_only else preset.name
-    shown_models = {"teacher": preset.machine.teacher or f"{preset.name}/{TEACHER}", "student": f"{home}/{main}"}
+    main = grid[0].name if preset.study.variants_only else run_name(STUDENT, preset.study.main, True)
+    shown_models = {"teacher": preset.machine.teacher or f"{preset.name}/{TEACHER}", "student": f"{preset.name}/{main}"}
     needs = tuple(evaluations[name] for name in (_teacher_name(preset), main) if name in evaluations)  # others are evaluated elsewhere
     jobs.append(Job("grids", "grids", "grids", {**given, **shown_models}, needs))
     return jobs

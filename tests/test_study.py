@@ -55,7 +55,8 @@ def test_a_study_of_variants_alone_trains_nothing_that_its_base_has(tmp_path, mo
         seen.add(job.name)
     assert {job.run for job in jobs if job.notebook == "05_evaluation"} == set(names)  # the teacher is evaluated where it is at home
     (grids,) = [job for job in jobs if job.notebook == "grids"]
-    assert (grids.parameters["teacher"], grids.parameters["student"]) == ("mini/teacher", "mini/alpha48-kd")
+    assert (grids.parameters["teacher"], grids.parameters["student"]) == ("mini/teacher", f"beyond/alpha48-kd-{variants[0]}")
+    assert grids.needs == (f"alpha48-kd-{variants[0]} evaluation",)
 
 
 def test_grids_show_the_teacher_beside_the_widest_distilled_student():
