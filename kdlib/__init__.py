@@ -8,17 +8,20 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from kdlib.deploy.deployment import ExportSettings, export
     from kdlib.errors import InputError
     from kdlib.networks import build_networks
     from kdlib.released import load_released, save_released
     from kdlib.use.translate import Translator, load
 
-__all__ = ["InputError", "Translator", "build_networks", "load", "load_released", "save_released"]
+__all__ = ["ExportSettings", "InputError", "Translator", "build_networks", "export", "load", "load_released", "save_released"]
 
 _MODULES = {
+    "ExportSettings": "kdlib.deploy.deployment",
     "InputError": "kdlib.errors",
     "Translator": "kdlib.use.translate",
     "build_networks": "kdlib.networks",
+    "export": "kdlib.deploy.deployment",
     "load": "kdlib.use.translate",
     "load_released": "kdlib.released",
     "save_released": "kdlib.released",

@@ -29,5 +29,6 @@ def test_names_are_found_on_first_use():
 
     assert {"InputError", "build_networks", "load_released", "save_released"} <= set(dir(kdlib))
     assert kdlib.build_networks.__module__ == "kdlib.networks"
+    assert all(getattr(kdlib, name).__name__ == name for name in kdlib.__all__) and set(kdlib.__all__) == set(kdlib._MODULES)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         kdlib.nothing
