@@ -102,7 +102,7 @@ def imported_modules(folder: str) -> dict[str, set[str]]:
 
 
 @pytest.mark.parametrize(
-    ("folder", "extras"), [("kdlib", ("book", "deploy", "tensorboard")), ("notebooks", ()), ("tests", ("book", "deploy", "test", "tensorboard")), ("benchmarks", ())]
+    ("folder", "extras"), [("kdlib", ("book", "deploy", "tensorboard")), ("notebooks", ()), ("tests", ("book", "deploy", "test", "tensorboard")), ("benchmarks", ("test",))]
 )
 def test_imports_are_declared(folder, extras):
     allowed = {canonicalize_name(requirement.name) for requirement in declared(*extras)}
