@@ -19,7 +19,8 @@ from kdlib.results import GUIDES, markdown_table
 from kdlib.views.latency_figures import macs_figure, milliseconds, share_figure
 
 FOLDER = "runs/reference/deployment"
-DEPLOYED = {"teacher": "mini/teacher", "student": "mini/alpha48-kd"}  # trained models that are exported and timed, by the name of their report
+# Trained models that are exported and timed, by the name of their report.
+DEPLOYED = {"teacher": "mini/teacher", "student": "mini/alpha48-kd", "small": "small/alpha24-kd-longer"}
 PRECISIONS = {"fp32": "float32", "fp16": "float16 weights", "int8": "8-bit integers", "pt2": "ExportedProgram"}
 JUDGED = PRECISIONS | {"int8, OpenVINO": "8-bit integers, OpenVINO", "bf16, OpenVINO": "bfloat16 arithmetic, OpenVINO"}
 NETWORKS = {"generator": "$G$", "style_encoder": "$E$", "mapping_network": "$F$"}
