@@ -64,4 +64,5 @@ def test_a_column_a_station_and_how_the_last_one_stands(repository, monkeypatch)
     assert said.startswith(f"At step 2 of 3, the student has **{teacher / student:.1f} times fewer weights**")
     assert f"distances are **{ratios[0]} times** the teacher's (aim: 1.05)" in said and f"begins, {ratios[1]} times. Against the teacher:" in said
     lost = [made_scores(*one)["content_correlation"] for one in ((MAIN, True, 777, "latent", "trimmed"), (140, True, 777, "latent"))]
+    assert re.search(r"style followed [−+][\d.]+ \(aim", said)  # of one guide alone: latents have no reference to follow
     assert f"content kept {lost[0] - lost[1]:+.2f} / ".replace("-", "−") in said and said.rstrip().endswith("(aim: at least −0.02).")

@@ -104,7 +104,7 @@ def _kept(student: Group, teacher: Group) -> str:
     """By how much the scores that a distance does not see fall short of the teacher's."""
     changes = []
     for headline in TOLD:
-        spreads = [(group.score(guide, headline.key) for group in (student, teacher)) for guide in GUIDES]
+        spreads = [[group.score(guide, headline.key) for group in (student, teacher)] for guide in GUIDES]
         found = [f"{mine.mean - its.mean:+.2f}" for mine, its in spreads if mine is not None and its is not None]
         if found:
             changes.append(f"{headline.heading} {tidy(' / '.join(found))}")
