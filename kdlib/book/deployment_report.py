@@ -228,11 +228,10 @@ def _name(export: Results) -> str:
 
 def demo(result: Results) -> str:
     """How soon the demo shows a picture."""
-    times = ", ".join(f"{role} {said}" for role, said in result["times"][-1].items())
     return (
         f"The first picture is there **{result['median_seconds']:.1f} s** after the page is asked for: median of {result['rounds']} starts with an empty "
         f"cache, {min(result['seconds']):.1f} to {max(result['seconds']):.1f} s, in {result['browser']} without a window and without WebGPU, from a web "
-        f"server on the same machine; then {times}. {_machine(result)}."
+        f"server on the same machine. {_machine(result)}."
     )
 
 
