@@ -11,6 +11,7 @@ from pathlib import Path
 
 FLAGS = """--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update
     --disable-sync"""
+PATIENCE = 120_000  # milliseconds: the machine may be busy with a study
 
 
 def chromium_path() -> str | None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from browsers import FLAGS, chromium_path, served
+from browsers import FLAGS, PATIENCE, chromium_path, served
 from common import options_of, report
 
 from kdlib.errors import InputError
@@ -24,7 +24,6 @@ from kdlib.runs import describe_environment
 
 PAGE = "book/demo.html"
 WINDOW = {"width": 1280, "height": 900}
-PATIENCE = 120_000  # milliseconds
 FIRST = """() => document.querySelector('#demo-student[data-state="ready"]') && performance.now()"""
 
 

@@ -13,6 +13,7 @@ resolution, separable up blocks, pixel shuffle, order of operations.
 """
 
 import argparse
+import dataclasses
 import sys
 import tempfile
 import tomllib
@@ -83,7 +84,8 @@ def candidates(file: Path, size: int) -> dict[str, tuple[Networks, str]]:
         try:
             arch = Architecture(size, 3, alpha, True, base_width=base_width, design=GeneratorDesign(**own) if own else None, mapping_width=mapping)
         except TypeError as error:
-            raise InputError(f"{file}: {name}: {error}; settings are alpha, form, mapping_width, stage_widths, separable_up, separable_bottleneck, pixel_shuffle") from error
+            known = ", ".join(("alpha", "form", "mapping_width", *(field.name for field in dataclasses.fields(GeneratorDesign))))
+            raise InputError(f"{file}: {name}: {error}; settings are {known}") from error
         found[name] = (networks_of(arch, seed=0), form)
     for nets in {id(nets): nets for nets, _ in found.values()}.values():
         randomised(nets.generator)

@@ -35,6 +35,8 @@ FACTORS = (
     Headline("leak_correlation", "leak", lower_is_better=True),
     Headline("style_diversity", "style diversity"),
 )
+TRANSLATION = tuple(h for h in FACTORS if h.key in ("domain_accuracy", "content_correlation", "style_correlation"))  # does it translate?
+CRITTER_DISTANCE = Headline("frechet_factor_network", "Fréchet distance", lower_is_better=True, digits=1)  # where all pictures are Critters
 FINE_DETAIL = Headline("fine_detail", "fine detail (dB)", digits=2)  # 0 is best: in no table where high or low is
 LPIPS = Headline("lpips", PUBLISHED["lpips"])
 SPECTRAL = Headline("spectral_distance", "spectral distance (dB)", lower_is_better=True, digits=2)

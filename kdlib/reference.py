@@ -88,15 +88,15 @@ def write_readme_table() -> str:
     before, after = text.split(BEGIN)[0], text.split(END)[1]
     kept = result_rows(list_runs(reference_folder()))
     study, way = load_study(REFERENCE), load_study(path_report.PRESET)
-    shown = [row for row in kept if row["preset"] in (REFERENCE, path_report.PRESET)]
-    others = sorted({row["preset"] for row in kept} - {row["preset"] for row in shown})
+    told = [row for row in kept if row["preset"] in (REFERENCE, path_report.PRESET)]
+    others = sorted({row["preset"] for row in kept} - {row["preset"] for row in told})
     parts = [by_preset({REFERENCE: study.rows}), verdict_sentence(study.results)]
     if steps := path_report.steps(way):
         opening = f"Beyond the thesis, towards a better student at a twentieth of the weights (preset `{path_report.PRESET}`):"
         parts += [opening, steps, path_report.verdict(way)]
     if others:
         names = ", ".join(f"`{name}`" for name in others)
-        parts.append(f"{len(kept) - len(shown)} more runs, of the presets {names}, are kept here and shown in the book.")
+        parts.append(f"{len(kept) - len(told)} more runs, of the presets {names}, are kept here and shown in the book.")
     text = "\n\n".join(part for part in parts if part)
     write_text(path, f"{before}{BEGIN}\n\n{text}\n\n{END}{after}")
-    return f"README.md: {len(shown)} runs, {len(kept) - len(shown)} left to the book"
+    return f"README.md: {len(told)} runs, {len(kept) - len(told)} left to the book"

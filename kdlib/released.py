@@ -10,7 +10,7 @@ Nothing but tensors is ever unpickled.
 
 import re
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import torch
@@ -175,8 +175,8 @@ def save_released(path: str | Path, nets: Networks, with_filter: bool = False) -
     """
     arch, path = nets.arch, Path(path)
     if arch.design is not None:
-        own = "stage_widths, separable_up, separable_bottleneck and pixel_shuffle"
-        raise InputError(f"{path}: {own} are no part of this format; export the model to ONNX instead")
+        *names, last = (field.name for field in fields(arch.design))
+        raise InputError(f"{path}: {', '.join(names)} and {last} are no part of this format; export the model to ONNX instead")
     if arch.generator_down_blocks != replace(arch, down_blocks=None).generator_down_blocks:
         raise InputError(f"{path}: generator_down_blocks = {arch.generator_down_blocks} is not StarGAN-v2's rule, the only depth of this format")
     content = {name: _rename(name, getattr(nets, name)) for name in CLASSES}

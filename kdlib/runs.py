@@ -363,8 +363,13 @@ def _git(*arguments: str) -> str:
 
 
 def _processor() -> str:
+    return processor_says("model name") or platform.processor() or "unknown"
+
+
+def processor_says(what: str) -> str:
+    """What Linux tells of the first processor under this name, "model name" or "flags"; nothing on other systems."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or "unknown"
+    except OSError:
+        return ""
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith(what)), "")

@@ -3,7 +3,6 @@
 HARMLESS = ("Got invalid theme mode",)  # the theme, once in a fresh profile; it then takes the system's
 DESK, PHONE = (1280, 900), (390, 844)
 TEXT_CONTRAST = 4.5  # WCAG 2.1, level AA
-PATIENCE = 120_000  # milliseconds: the machine may be busy with a study
 
 # What a reader cannot read: elements with text of their own, and text drawn by plotly, against the ground they stand on.
 LEGIBILITY = """

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from browsers import served
-from chromium_pages import DESK, HARMLESS, PATIENCE
+from browsers import PATIENCE, served
+from chromium_pages import DESK, HARMLESS
 from demo_models import write_runs
 from sample_book import REPOSITORY
 

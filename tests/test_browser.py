@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from chromium_pages import DESK, HARMLESS, LEGIBILITY, PATIENCE, PHONE, TEXT_CONTRAST, sideways
+from browsers import PATIENCE
+from chromium_pages import DESK, HARMLESS, LEGIBILITY, PHONE, TEXT_CONTRAST, sideways
 from sample_book import REPOSITORY
 
 from kdlib.book.bookcheck import check_book

@@ -14,8 +14,8 @@ from pathlib import Path
 import demo_start
 import numpy as np
 import pytest
-from browsers import FLAGS, chromium_path, served
-from chromium_pages import DESK, LEGIBILITY, PATIENCE, PHONE, TEXT_CONTRAST, sideways
+from browsers import FLAGS, PATIENCE, chromium_path, served
+from chromium_pages import DESK, LEGIBILITY, PHONE, TEXT_CONTRAST, sideways
 from demo_book import PAGE, changed, demo_html, pixels, sessions, site, translations, visit  # noqa: F401
 from PIL import Image
 

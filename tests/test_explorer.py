@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from chromium_pages import PATIENCE
+from browsers import PATIENCE
 from made_up_study import DOMAINS, made_scores, write_run, write_study
 from PIL import Image
 

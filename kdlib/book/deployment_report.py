@@ -46,16 +46,16 @@ def fragments(folder: Path | None = None) -> dict[str, str]:
     folder = reference_folder() / "deployment" if folder is None else folder
     made: dict[str, Callable[[Results], str]] = {f"latency_{which}": latency for which in ("256", "64", "trained")}
     made |= {f"layers_{which}": layers for which in ("256", "64", "trained")} | {"forms_256": forms, "demo": demo}
-    found = {}
+    asked, found = commands(), {}
     for name, make in made.items():
         path = folder / f"{name}.json"
-        found[name] = (make(_read(path)) if path.is_file() else _missing(commands()[name])).rstrip() + "\n"
+        found[name] = (make(_read(path)) if path.is_file() else _missing(asked[name])).rstrip() + "\n"
     files = {which: folder / f"export_{which}.json" for which in DEPLOYED}
     exports = [_read(path) for path in files.values() if path.is_file()]
-    missing = [_missing(commands()[path.stem]) for path in files.values() if not path.is_file()]
+    missing = [_missing(asked[path.stem]) for path in files.values() if not path.is_file()]
     for name, make in (("sizes", sizes), ("errors", errors), ("scores", scores), ("quantisation", quantisation)):
         found[name] = _joined([make(exports) if exports else "", *missing]).rstrip() + "\n"
-    return found | {"commands": "```bash\n" + "\n".join(commands().values()) + "\n```\n"}
+    return found | {"commands": "```bash\n" + "\n".join(asked.values()) + "\n```\n"}
 
 
 def _read(path: Path) -> Results:
@@ -126,7 +126,7 @@ def forms(result: Results) -> str:
     rows = {(r["model"], r["runtime"], r["precision"]): r["median_seconds"] for r in result["rows"]}
     parts = []
     for plain in (name for name, counted in result["models"].items() if counted["form"] == "plain"):
-        own = {result["models"][name]["form"]: name for name in result["models"] if name == plain or name.startswith(f"{plain}, ")}
+        own = {counted["form"]: name for name, counted in result["models"].items() if name == in_form(plain, counted["form"])}
         lines = []
         for runtime, precision in _series(result):
             times = {form: rows.get((name, runtime, precision)) for form, name in own.items()}

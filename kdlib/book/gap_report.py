@@ -16,7 +16,7 @@ from kdlib.book.claims import UNDECIDED, distance, factor
 from kdlib.book.seeds import BLANK, Group, seeds_text, tidy
 from kdlib.book.study_report import Study, ended, joined, main_scores
 from kdlib.book.study_tables import NONE
-from kdlib.headlines import FACTORS, FINE_DETAIL, SPECTRAL, Headline, distances
+from kdlib.headlines import CRITTER_DISTANCE, FACTORS, FINE_DETAIL, SPECTRAL, Headline, distances
 from kdlib.paths import reference_folder
 from kdlib.results import GUIDES, markdown_table
 
@@ -45,7 +45,7 @@ METHODS = {
 SPECTRUM = factor("both", SPECTRAL.key, lower_is_better=True)
 EXCHANGE, BLURRED = "exchanged.json", "blurred.json"
 SPOILT = {"blur": "blurred by {amount:g} px", "weave": "woven by {amount:g}"}
-EXCHANGED = (Headline("frechet_factor_network", "Fréchet distance", lower_is_better=True, digits=1), SPECTRAL, *(h for h in FACTORS if h.key != "leak_correlation"))
+EXCHANGED = (CRITTER_DISTANCE, SPECTRAL, *(h for h in FACTORS if h.key != "leak_correlation"))
 
 
 def named(variant: str) -> str:

@@ -5,13 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from kdlib.book.seeds import tidy
-from kdlib.headlines import FACTORS, SPECTRAL, Headline
+from kdlib.headlines import CRITTER_DISTANCE, SPECTRAL, TRANSLATION, Headline
 from kdlib.paths import reference_folder
 from kdlib.results import GUIDES, markdown_table
 
 FILE = "mini/new_pictures.json"
-DISTANCE = Headline("frechet_factor_network", "Fréchet distance", lower_is_better=True, digits=1)
-TOLD = (DISTANCE, SPECTRAL, *(h for h in FACTORS if h.key in ("domain_accuracy", "content_correlation", "style_correlation")))
+TOLD = (CRITTER_DISTANCE, SPECTRAL, *TRANSLATION)
 
 
 def fragment(path: Path | None = None) -> str:

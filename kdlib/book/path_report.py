@@ -9,7 +9,7 @@ from kdlib.book.gap_report import exchange
 from kdlib.book.seeds import BLANK, Group, seeds_text, tidy
 from kdlib.book.study_report import Study, ended, joined
 from kdlib.book.study_tables import NONE
-from kdlib.headlines import FACTORS, SPECTRAL, Headline, distances
+from kdlib.headlines import SPECTRAL, TRANSLATION, Headline, distances
 from kdlib.paths import reference_folder
 from kdlib.results import GUIDES, markdown_table
 
@@ -20,7 +20,6 @@ STEPS = {
     "trimmed": "two channels less at the two highest resolutions, and $F$ twice as wide, where width costs weights but hardly any work",
     "longer": "three times as many iterations",
 }
-TOLD = [h for h in FACTORS if h.key in ("domain_accuracy", "content_correlation", "style_correlation")]
 INSTEAD = {  # of a step: its number with a letter, and what was done
     "half_resolution": ("2a", "nothing at full resolution"),
     "separable": ("2b", "the generator's decoder depthwise separable, too, and wider for it"),
@@ -47,7 +46,7 @@ def _groups(study: Study) -> dict[str, Group]:
 
 
 def _scores(group: Group) -> list[Headline]:
-    return [*distances(group.rows, "frechet")[:1], SPECTRAL, *TOLD]
+    return [*distances(group.rows, "frechet")[:1], SPECTRAL, *TRANSLATION]
 
 
 def steps(study: Study) -> str:
@@ -103,7 +102,7 @@ def verdict(study: Study) -> str:
 def _kept(student: Group, teacher: Group) -> str:
     """By how much the scores that a distance does not see fall short of the teacher's."""
     changes = []
-    for headline in TOLD:
+    for headline in TRANSLATION:
         spreads = [[group.score(guide, headline.key) for group in (student, teacher)] for guide in GUIDES]
         found = [f"{mine.mean - its.mean:+.2f}" for mine, its in spreads if mine is not None and its is not None]
         if found:

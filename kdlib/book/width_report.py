@@ -14,7 +14,7 @@ from kdlib.book.seeds import BLANK, Group, seeds_text, tidy
 from kdlib.book.speed import AIM, JOINED_TEACHER, UNJUDGED, architecture_of, teacher_of, times_fewer_weights
 from kdlib.book.study_report import Study, load_study, main_scores
 from kdlib.deploy.latency import RUNTIMES
-from kdlib.headlines import Headline
+from kdlib.headlines import CRITTER_DISTANCE, Headline
 from kdlib.paths import reference_folder
 from kdlib.results import GUIDES, markdown_table
 from kdlib.views.latency_figures import milliseconds
@@ -39,9 +39,8 @@ STUDY = (
 )  # the student of one cap first; the page shows runs that are kept
 NOT_TRAINED = "Not trained yet, or not kept: the commands are below."
 GUIDE = "reference"
-DISTANCE = Headline("frechet_factor_network", "Fréchet distance", lower_is_better=True, digits=1)
 SCORES = (
-    DISTANCE,
+    CRITTER_DISTANCE,
     Headline("domain_accuracy", "species right", digits=2),
     Headline("content_correlation", "content kept", digits=2),
     Headline("detail_correlation", "details kept", digits=2),
@@ -98,7 +97,7 @@ def sensitivity(result: Results) -> str:
         f"`{result['model']}`, reference-guided; {sources}, {result['outputs_per_source']} outputs of each. Of one stage {shares} of the "
         "channels are cut, those that are read by the least weights, and nothing is trained afterwards. Pixels are on a scale from −1 to 1."
     )
-    figure = shown(sensitivity_figure(result, DISTANCE.key, DISTANCE.heading)) if DISTANCE.key in whole["scores"][GUIDE] else ""
+    figure = shown(sensitivity_figure(result, CRITTER_DISTANCE.key, CRITTER_DISTANCE.heading)) if CRITTER_DISTANCE.key in whole["scores"][GUIDE] else ""
     return "\n\n".join(part for part in (_most_sensitive(result), figure, markdown_table(heads, lines), about) if part)
 
 
@@ -110,13 +109,13 @@ def _scores(row: Results) -> list[str]:
 def _most_sensitive(result: Results) -> str:
     """Which stage loses most for what it saves: rise of the distance by each per cent of MACs saved, at the smallest cut of each stage."""
     whole, found = result["whole"], {}
-    start = whole["scores"][GUIDE].get(DISTANCE.key)
+    start = whole["scores"][GUIDE].get(CRITTER_DISTANCE.key)
     for stage in result["stages"]:
         rows = [row for row in result["rows"] if row["side"] == stage["side"]]
         if start is None or not rows:
             return ""
         least = max(rows, key=lambda row: row["left"])
-        found[stage["side"]] = (least["scores"][GUIDE][DISTANCE.key] - start) / (100 * (1 - least["macs"] / whole["macs"]))
+        found[stage["side"]] = (least["scores"][GUIDE][CRITTER_DISTANCE.key] - start) / (100 * (1 - least["macs"] / whole["macs"]))
     told = ", ".join(tidy(f"{value:+.2f} at {side} px") for side, value in found.items())
     return f"Change of the Fréchet distance by each per cent of MACs saved, at the smallest cut of each stage: {told}."
 

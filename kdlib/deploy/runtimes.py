@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kdlib.errors import InputError
+from kdlib.runs import processor_says
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -46,11 +47,7 @@ def runtime_versions() -> dict[str, str]:
 def arithmetic() -> list[str]:
     """What decides how fast 8 and 16 bits are here: OpenVINO's capabilities of the processor, and its flags, where Linux tells them."""
     capabilities = deploy_module("openvino").Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    flags = next((line.split(":", 1)[1].split() for line in lines if line.startswith("flags")), [])
+    flags = processor_says("flags").split()
     told = ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_int8", "amx_bf16")
     return [*sorted(capabilities), *(flag for flag in told if flag in flags)]
 
