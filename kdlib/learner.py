@@ -61,7 +61,7 @@ def make_learner(
             raise InputError(
                 "filter_score or perceptual_network = 'discriminator', or discriminator_start = 'teacher': the teacher given has no discriminator"
             )
-        take_style_space(nets, teacher, training.style_space, training.seed)
+        take_style_space(nets, teacher, training, losses)
         if training.discriminator_start == "teacher":
             _take_discriminator(nets, teacher)
     for _, network in (*nets.modules(), *(teacher.modules() if teacher else ())):

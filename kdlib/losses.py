@@ -51,6 +51,15 @@ def cycle_loss(x_reconstructed: Tensor, x: Tensor) -> Tensor:
     return (x_reconstructed.float() - x).abs().mean()
 
 
+def energy_distance(a: Tensor, b: Tensor) -> Tensor:
+    """2 E|a - b| - E|a - a'| - E|b - b'| between two samples [N S] and [M S], N, M >= 2 -> scalar (Szekely and Rizzo 2013).
+
+    At least 0 in the mean, and 0 only if both come from one distribution. No part of the thesis: it asks of codes what its style
+    discriminator asks (Eqs 33, 34), without a second network.
+    """
+    return 2 * torch.cdist(a, b).mean() - torch.pdist(a).mean() - torch.pdist(b).mean()
+
+
 def output_loss(student: Tensor, teacher: Tensor, sample_weights: Tensor | None = None) -> Tensor:
     """Mean |G_S(x, s) - G_T(x, s)| over pictures [N 3 H W] -> scalar. No part of the thesis: output
     distillation, the L1 term of Chen et al. (2020, "Distilling portable GANs for image translation")."""

@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 _AT_LEAST_ONE = {
     "image_size", "teacher_alpha", "style_dim", "latent_dim", "batch_size", "log_every", "sample_every",
     "checkpoint_every", "keep_checkpoints", "r1_every", "evaluation_batch_size", "teacher_iterations", "student_iterations",
-    "evaluation_seeds",
+    "evaluation_seeds", "style_fit_iterations",
 }  # fmt: skip
 _PROBABILITIES = {"crop_probability", "flip_probability", "style_warp", "beta1", "beta2", "ema_decay", "filter_keep"}
 _CHOICES = {
     "source": ("critters", "folder"),
     "precision": ("float32", "bfloat16"),
     "distillation_real": ("teacher", "data", "both"),
-    "style_space": ("own", "init", "teacher"),
+    "style_space": ("own", "init", "fitted", "teacher"),
     "discriminator_start": ("noise", "teacher"),
     "perceptual_network": ("discriminator", "squeezenet"),  # not the factor network: it is what scores
     "feature_stages": ("bottleneck", "decoder"),
@@ -62,6 +62,8 @@ def check_ranges(preset: Preset) -> None:
         raise InputError("filter_keep = 0.0: would keep none of the teacher's pictures; give a share above 0, or 1 to keep all")
     if training.student_mapping_width and training.style_space == "teacher":
         raise InputError(f"student_mapping_width = {training.student_mapping_width}: style_space = 'teacher' takes the teacher's F, whose width is given")
+    if (energy := preset.losses.lambda_style_energy) and training.style_space not in ("init", "fitted"):
+        raise InputError(f"lambda_style_energy = {energy}: is of the fit before training; set style_space to 'init' or 'fitted'")
     if not training.feature_stages or len(set(training.feature_stages)) < len(training.feature_stages):
         raise InputError(f"feature_stages = {list(training.feature_stages)}: name at least one, and each once")
     if preset.evaluation.outputs_per_source < 2:

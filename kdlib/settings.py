@@ -71,7 +71,8 @@ class TrainingSettings:
     allow_tf32: bool = False
     distillation_real: str = "teacher"  # what D is shown as real in Eqs 31, 32: the teacher's picture; "data": the data set's; or "both"
     # No part of the thesis, from here on; see kdlib.distillation_step.
-    style_space: str = "own"  # a distilled student's F: its "own", its own begun from the teacher's ("init"), or the "teacher"'s, frozen
+    style_space: str = "own"  # a distilled student's F: its "own", "init" (begun as the teacher's), "fitted" (that and frozen), or the "teacher"'s
+    style_fit_iterations: int = 3_000  # of F alone, before the others', where style_space is "init" or "fitted"
     perceptual_network: str = "discriminator"  # whose features lambda_output_perceptual compares: the teacher's, or "squeezenet"
     feature_stages: tuple[str, ...] = ("bottleneck", "decoder")  # of the generator, where lambda_feature compares
     filter_keep: float = 1.0  # share of the teacher's pictures of a batch that is taught, the best by filter_score; 1: all
@@ -100,7 +101,8 @@ class LossWeights:
     lambda_source_reference: float = 1.0  # Eq 38
     lambda_style_l1_target: float = 0.0  # no part of the thesis: L1 between style codes, in place of Eq 33
     lambda_style_l1_source: float = 0.0  # the same in place of Eq 34
-    lambda_style_match: float = 0.0  # nor these: L1 between the codes that both style encoders read off a picture
+    lambda_style_energy: float = 0.0  # nor these: energy distance between both F's codes, in the fit of style_fit_iterations
+    lambda_style_match: float = 0.0  # L1 between the codes that both style encoders read off a picture
     lambda_output_l1: float = 0.0  # L1 between both generators' pictures
     lambda_output_perceptual: float = 0.0  # the same in features of perceptual_network
     lambda_feature: float = 0.0  # relative squared difference of the generators' features at feature_stages, behind 1x1 adapters

@@ -49,7 +49,7 @@ def test_the_presets_at_256_px_are_the_thesis_settings(name, lambda_ds, w_hpf, t
     assert (t.beta1, t.beta2, t.weight_decay, t.ema_decay, t.ema_ramp, t.student_learning_rate) == (0.0, 0.99, 1e-4, 0.999, False, 0.0)
     assert (t.crop_probability, t.flip_probability, t.style_warp, t.teacher_diversity_iterations) == (0.5, 0.5, 0.0, 0)
     weights = vars(preset.losses)
-    beyond = ("style_l1_target", "style_l1_source", "style_match", "output_l1", "output_perceptual", "feature")  # no part of the thesis
+    beyond = ("style_l1_target", "style_l1_source", "style_energy", "style_match", "output_l1", "output_perceptual", "feature")  # no part of the thesis
     assert {weights.pop(f"lambda_{name}") for name in beyond} == {0.0}
     assert weights.pop("lambda_ds") == lambda_ds and set(weights.values()) == {1.0}
     assert (t.distillation_real, t.cycle_noise, t.r1_every) == ("teacher", 0.0, 1)
@@ -135,7 +135,9 @@ def test_names_come_as_a_list_or_as_one_string_of_a_command_line():
         ({"perceptual_network": "factor_network"}, "perceptual_network = 'factor_network': must be one of 'discriminator', 'squeezenet'"),
         ({"feature_stages": "decoder,decoder"}, "feature_stages = ['decoder', 'decoder']: name at least one, and each once"),
         ({"feature_stages": "encoder"}, "feature_stages = 'encoder'"),
-        ({"style_space": "shared"}, "style_space = 'shared': must be one of 'own', 'init', 'teacher'"),
+        ({"style_space": "shared"}, "style_space = 'shared': must be one of 'own', 'init', 'fitted', 'teacher'"),
+        ({"lambda_style_energy": 1.0}, "lambda_style_energy = 1.0: is of the fit before training; set style_space to 'init' or 'fitted'"),
+        ({"style_fit_iterations": 0}, "style_fit_iterations = 0: must be at least 1"),
         ({"student_discriminator_alpha": -1}, "student_discriminator_alpha = -1"),
         ({"student_mapping_width": 48, "style_space": "teacher"}, "student_mapping_width = 48: style_space = 'teacher' takes"),
         ({"discriminator_start": "own"}, "discriminator_start = 'own': must be one of 'noise', 'teacher'"),

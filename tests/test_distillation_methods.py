@@ -309,8 +309,31 @@ def test_a_mapping_network_can_begin_as_the_teacher_s():
     train_iteration(learner, make_batch())
     assert "mapping_network" in learner.optimizers and not torch.equal(all_weights(nets.mapping_network), before)  # and it learns
     again = student()
-    take_style_space(again, teacher, "init", TRAINING.seed)
+    take_style_space(again, teacher, dataclasses.replace(TRAINING, style_space="init"), LossWeights())
     assert torch.equal(all_weights(again.mapping_network), before) and not torch.equal(before, start)  # a function of the seed
+
+
+def spread(codes, y, domain):
+    return codes[y == domain].std(0).norm()
+
+
+def test_a_mapping_network_can_be_fitted_and_frozen():
+    """With the energy distance its codes spread as the teacher's; an L1 alone leaves them nearer to the middle."""
+    teacher, batch = frozen_teacher(), make_batch()
+    z, y = torch.randn(900, 16, generator=torch.Generator().manual_seed(5)), torch.arange(900) % teacher.arch.domains
+    shares = {}
+    for weight in (0.0, 1.0):
+        nets, w = student(), dataclasses.replace(LossWeights(), lambda_style_energy=weight)
+        learner = make_learner(nets, dataclasses.replace(TRAINING, style_space="fitted", style_fit_iterations=500), w, 10, teacher)
+        codes, its = nets.mapping_network(z, y), teacher.mapping_network(z, y)
+        shares[weight] = min(float(spread(codes, y, k) / spread(its, y, k)) for k in range(teacher.arch.domains))
+    assert shares[0.0] < 0.7 and 0.85 < shares[1.0] < 1.1
+    assert "mapping_network" not in learner.optimizers and nets.style_discriminator is None
+    before = all_weights(nets.mapping_network)
+    losses = train_iteration(learner, batch).read()
+    assert not any(name.startswith(("KD/Ds/", "KD/F/")) for name in losses)
+    for network in (nets, learner.average):
+        assert torch.equal(all_weights(network.mapping_network), before)
 
 
 def test_a_student_of_its_teacher_alone_makes_no_update_of_its_own():

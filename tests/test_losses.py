@@ -1,11 +1,13 @@
 """Losses against closed forms."""
 
 import math
+import statistics
 
+import scipy.stats
 import torch
 
 from kdlib.learner import average_decay, diversity_weight
-from kdlib.losses import adversarial_loss, cycle_loss, diversity_loss, r1_penalty, style_reconstruction_loss
+from kdlib.losses import adversarial_loss, cycle_loss, diversity_loss, energy_distance, r1_penalty, style_reconstruction_loss
 from kdlib.settings import TrainingSettings
 
 
@@ -33,6 +35,18 @@ def test_l1_terms_are_means_over_all_elements():
     a, b = torch.zeros(2, 3, 4, 4), torch.full((2, 3, 4, 4), 0.25)
     for loss in (style_reconstruction_loss, diversity_loss, cycle_loss):
         assert loss(a, b).item() == 0.25
+
+
+def test_energy_distance():
+    """Of points on a line, by hand; in the mean 0 between samples of one distribution, and of normal ones so far apart as scipy says."""
+    a, b = torch.tensor([[0.0], [1.0]]), torch.tensor([[3.0], [5.0]])
+    assert math.isclose(energy_distance(a, b).item(), 2 * (3 + 5 + 2 + 4) / 4 - 1 - 2, rel_tol=1e-6)
+    random = torch.Generator().manual_seed(3)
+    same = [energy_distance(*torch.randn(2, 40, 3, generator=random)).item() for _ in range(200)]
+    mean, error = statistics.mean(same), statistics.stdev(same) / 200**0.5
+    assert abs(mean) < 4 * error and min(same) < 0
+    a, b = torch.randn(2000, 1, generator=random), 0.5 * torch.randn(2000, 1, generator=random)
+    assert math.isclose(energy_distance(a, b).item(), scipy.stats.energy_distance(a[:, 0], b[:, 0]) ** 2, abs_tol=2e-3)
 
 
 def test_second_diversity_image_is_a_constant():

@@ -35,7 +35,7 @@ def test_nothing_run_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr(paths, "REPOSITORY", tmp_path)
     text = path_report.fragments(load_study(path_report.PRESET))["steps"]
     other = path_report.fragments(load_study(path_report.PRESET))["exchange"]
-    assert "--student small/alpha24-kd-longer --json runs/reference/small/exchanged.json" in other
+    assert "--student small/alpha24-kd-longest --json runs/reference/small/exchanged.json" in other
     assert text.startswith("*Not run yet:* `teacher_critic`") and "--preset small" in text
 
 
@@ -46,7 +46,7 @@ def test_a_column_a_station_and_how_the_last_one_stands(repository, monkeypatch)
     for variant in ("teacher_critic", "trimmed", "half_resolution"):
         write_run(repository, path_report.PRESET, MAIN, True, 777, variant, pictures=False)
     text = plain(path_report.fragments(load_study(path_report.PRESET))["steps"])
-    assert [f"{i}. {path_report.STEPS[v]}" for i, v in enumerate(path_report.STEPS, 1)] == text.splitlines()[:3]
+    assert [f"{i}. {path_report.STEPS[v]}" for i, v in enumerate(path_report.STEPS, 1)] == text.splitlines()[: len(path_report.STEPS)]
     lines = {line.split(" | ")[0].strip("| "): line.strip("| ").split(" | ")[1:] for line in text.splitlines() if line.startswith("|")}
     assert lines[""][-1] == "1 seed" and "| | teacher | start | step 1 | step 2 | tried 2a |" in text.replace("|  |", "| |")
     teacher, student = 1000 * 192**2 // 10, 1000 * MAIN**2 // 10
@@ -55,13 +55,13 @@ def test_a_column_a_station_and_how_the_last_one_stands(repository, monkeypatch)
     assert [lines[f"Fréchet distance (factor network), {guide}"][-2] for guide in ("latent", "reference")] == [f"{value:.2f}" for value in mine]
     assert "Tried in place of a step, and left: *2a*: nothing at full resolution." in text
     assert "style followed, latent" not in lines
-    assert text.rstrip().endswith("*Not run yet:* `longer`, `separable`: `python -m kdlib study --preset small`.")
+    assert text.rstrip().endswith("*Not run yet:* `longer`, `fitted`, `longest`, `separable`: `python -m kdlib study --preset small`.")
     ratios = [
         " and ".join(f"{made_frechet(MAIN, True, 777, guide, v) / made_frechet(140, True, 777, guide):.2f}" for guide in ("latent", "reference"))
         for v in ("trimmed", "")
     ]
     said = plain(path_report.fragments(load_study(path_report.PRESET))["verdict"])
-    assert said.startswith(f"At step 2 of 3, the student has **{teacher / student:.1f} times fewer weights**")
+    assert said.startswith(f"At step 2 of 5, the student has **{teacher / student:.1f} times fewer weights**")
     assert f"distances are **{ratios[0]} times** the teacher's (aim: 1.05)" in said and f"begins, {ratios[1]} times. Against the teacher:" in said
     lost = [made_scores(*one)["content_correlation"] for one in ((MAIN, True, 777, "latent", "trimmed"), (140, True, 777, "latent"))]
     assert re.search(r"style followed [−+][\d.]+ \(aim", said)  # of one guide alone: latents have no reference to follow

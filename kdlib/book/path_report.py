@@ -19,6 +19,8 @@ STEPS = {
     "teacher_critic": "taught by the teacher's pictures, features and codes and a discriminator of its pictures",
     "trimmed": "two channels less at the two highest resolutions, and $F$ twice as wide, where width costs weights but hardly any work",
     "longer": "three times as many iterations",
+    "fitted": "$F$ fitted to the teacher's before everything else, by the energy distance between their codes, too, and frozen",
+    "longest": "three times as many iterations again",
 }
 INSTEAD = {  # of a step: its number with a letter, and what was done
     "half_resolution": ("2a", "nothing at full resolution"),
