@@ -4,7 +4,8 @@
 
 A translation takes a generator and a style code: F's, latent-guided, or E's, reference-guided. The teacher's and the student's codes
 have the same length, and a distilled student is taught with its teacher's codes, so each generator can be given the other's. Four
-pairs are scored by the protocol of the student's preset.
+pairs are scored by the protocol of the student's preset. Besides, the codes themselves are compared: the share of the teacher's variance
+within a domain that the student's codes have, and the share of it that their differences from the teacher's make.
 """
 
 import argparse
@@ -17,14 +18,19 @@ import torch
 from common import options_of, preset_of, report
 
 from kdlib import session
+from kdlib.data import Split
 from kdlib.deploy.parity import headline_scores
 from kdlib.devices import prepare
 from kdlib.errors import InputError
+from kdlib.images import to_float
+from kdlib.networks import Networks
 from kdlib.progress import progress_bar
 from kdlib.results import GUIDES
 from kdlib.runs import describe_environment
 from kdlib.settings import MachineSettings
 from kdlib.use.models import Model, common_domains, load_model
+
+LATENTS = 2000  # of each domain
 
 
 def measure(teacher: Model, student: Model, outputs: int) -> dict[str, Any]:
@@ -42,13 +48,33 @@ def measure(teacher: Model, student: Model, outputs: int) -> dict[str, Any]:
         codes = {name: getattr(models[coded].nets, name) for name in ("mapping_network", "style_encoder")}
         result = session.score(preset, dataclasses.replace(own, **codes), dataset, judges, progress=False)
         rows.append({"generator": drawn, "codes": coded, "scores": headline_scores(result)})
-    about = {"teacher": teacher.name, "student": student.name, "outputs_per_source": outputs}
+    about = {"teacher": teacher.name, "student": student.name, "outputs_per_source": outputs, "codes": compared_codes(teacher.nets, student.nets, dataset.val)}
     return {**about, "rows": rows, "environment": describe_environment(torch.device("cpu"))}
+
+
+def compared_codes(teacher: Networks, student: Networks, pictures: Split) -> dict[str, dict[str, float]]:
+    """By guide: variance of the student's codes and of their differences from the teacher's, in shares of the variance of the teacher's.
+
+    Of ``LATENTS`` latents a domain, or of the validation pictures; variances within domains, summed over them and the code's numbers.
+    """
+    found = {guide: [] for guide in GUIDES}
+    z = torch.randn(LATENTS, teacher.arch.latent_dim, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        for k in range(len(pictures.domains)):
+            x = to_float(pictures.images(k)[:])
+            for guide, network, given in (("latent", "mapping_network", z), ("reference", "style_encoder", x)):
+                y = torch.full((len(given),), k)
+                mine, its = (getattr(nets, network)(given, y) for nets in (student, teacher))
+                found[guide].append([mine.var(0).sum(), (mine - its).square().sum(1).mean(), its.var(0).sum()])
+    sums = {guide: torch.tensor(parts).double().sum(0) for guide, parts in found.items()}
+    return {guide: {"variance": float(own / whole), "unexplained": float(rest / whole)} for guide, (own, rest, whole) in sums.items()}
 
 
 def text(result: dict[str, Any]) -> str:
     """The result as a table."""
     lines = [f"{result['student']} and {result['teacher']}, latent- / reference-guided"]
+    variance, unexplained = (" / ".join(f"{result['codes'][guide][key]:.2f}" for guide in GUIDES) for key in ("variance", "unexplained"))
+    lines.append(f"  codes: variance {variance} of the teacher's, differences from them {unexplained}")
     for row in result["rows"]:
         first, second = (row["scores"][guide] for guide in GUIDES)
         told = [f"{name} {first[name]:.3g} / {second[name]:.3g}" if name in first else f"{name} {second[name]:.3g}" for name in second]

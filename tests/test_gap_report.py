@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import made_up_study
 import pytest
+import torch
 from made_up_study import made_frechet, made_scores, plain, write_run
 
 from kdlib import paths
@@ -102,13 +103,15 @@ def test_exchanged_networks_are_a_line_a_pair(tmp_path, monkeypatch):
     nets = {"teacher": build_networks(12, 3, False, 0, 32, base_width=8, seed=0), "student": build_networks(6, 3, True, 0, 32, base_width=8, seed=1)}
     models = {name: SimpleNamespace(preset=load_preset("smoke"), nets=these, name=f"x/{name}", domains=None) for name, these in nets.items()}
 
+    dataset = SimpleNamespace(val=SimpleNamespace(domains=("a", "b", "c"), images=lambda k: torch.randint(256, (4, 3, 32, 32), dtype=torch.uint8)))
+
     def scored(preset, these, dataset, judges, progress):
         assert preset.evaluation.outputs_per_source == 4
         assert (these.mapping_network is nets["student"].mapping_network) == (these.style_encoder is nets["student"].style_encoder)
         value = (these.generator is nets["student"].generator) + 10 * (these.mapping_network is nets["student"].mapping_network)
         return {"latent": {"frechet_factor_network": value}, "reference": {"frechet_factor_network": 2 * value, "style_correlation": 0.5}}
 
-    monkeypatch.setattr(benchmark, "session", SimpleNamespace(open_data=lambda p: None, judges_of=lambda p: None, score=scored))
+    monkeypatch.setattr(benchmark, "session", SimpleNamespace(open_data=lambda p: dataset, judges_of=lambda p: None, score=scored))
     monkeypatch.setattr(benchmark, "headline_scores", lambda result: result)
     monkeypatch.setattr(benchmark, "load_model", lambda name: models[name])
     arguments = ["--teacher", "teacher", "--student", "student", "--outputs", "4", "--json", str(tmp_path / gap_report.EXCHANGE)]
@@ -117,7 +120,23 @@ def test_exchanged_networks_are_a_line_a_pair(tmp_path, monkeypatch):
     assert "| the student's | the teacher's | 1.0 / 2.0 | – / 0.50 |" in text and "| the teacher's | the student's | 10.0 / 20.0 | – / 0.50 |" in text
     assert "4 outputs a source" in text
     assert "In the Fréchet distance, the student's codes alone cost +10.0 / +20.0, its generator alone +1.0 / +2.0, both together +11.0 / +22.0." in text
+    assert re.search(r"codes have \d+ % / \d+ % of the variance of the teacher's, and differ from them by \d+ % / \d+ % of it", text)
     assert benchmark.main(["--outputs", "1"]) == 2
+
+
+def test_codes_are_compared_within_domains():
+    """The student gives half of the teacher's code, and a constant of the domain beside it: a quarter of the variance, a quarter unexplained."""
+    import exchanged_networks as benchmark
+
+    def networks(share):
+        of_latents = lambda z, y: share * z  # noqa: E731
+        of_pictures = lambda x, y: share * x.mean((2, 3)) + 5 * y[:, None]  # noqa: E731
+        return SimpleNamespace(mapping_network=of_latents, style_encoder=of_pictures, arch=SimpleNamespace(latent_dim=4))
+
+    pictures = torch.randint(256, (3, 50, 3, 2, 2), dtype=torch.uint8)
+    found = benchmark.compared_codes(networks(1.0), networks(0.5), SimpleNamespace(domains=("a", "b", "c"), images=lambda k: pictures[k]))
+    assert found["latent"] == {"variance": pytest.approx(0.25), "unexplained": pytest.approx(0.25, rel=0.05)}
+    assert found["reference"]["variance"] == pytest.approx(0.25)
 
 
 def test_a_better_method_is_said_to_be(started, monkeypatch):

@@ -3,25 +3,36 @@
 The pictures are the reader's own and the runs' pictures are not kept, so that these fragments hold numbers only.
 """
 
+import json
+from pathlib import Path
+
 from kdlib.book import study_tables
 from kdlib.book.claims import STUDY_CLAIMS
 from kdlib.book.claims_report import YARDSTICK, in_page, verdict
 from kdlib.book.gap_report import named
 from kdlib.book.seeds import tidy
 from kdlib.book.study_report import Study, ended, joined, not_yet
+from kdlib.book.study_tables import NONE
 from kdlib.headlines import headlines
+from kdlib.paths import reference_folder
 from kdlib.results import GUIDES, markdown_table
 
 PRESET = "faces"
+DOMAINS = "domains.json"
 
 
-def fragments(study: Study, reference: Study) -> dict[str, str]:
-    """Markdown by the name of the page's part; ``reference``: the study on drawn animals."""
+def fragments(study: Study, reference: Study, folder: Path | None = None) -> dict[str, str]:
+    """Markdown by the name of the page's part; ``reference``: the study on drawn animals.
+
+    ``folder`` holds a benchmark's result, by default runs/reference/faces.
+    """
+    folder = reference_folder() / PRESET if folder is None else folder
     has_any = bool(study.results)
     parts = {
         "setup": setup(study),
         "quality": study_tables.quality_table(study.results) if has_any else not_yet(study),
         "methods": methods(study),
+        "domains": domains(folder / DOMAINS),
         "agreement": agreement(study, reference),
         "compute": study_tables.compute_table(study.rows) if has_any else "",
         "commands": study_tables.commands(study.preset),
@@ -54,6 +65,24 @@ def methods(study: Study) -> str:
             if all(spreads):
                 lines.append([f"{headline.heading}, {guide}", *(tidy(spread.text(headline.digits)) for spread in spreads)])
     return markdown_table([f"α = {results.main}, distilled", *kept], lines)
+
+
+def domains(path: Path) -> str:
+    """Which share of every model's translations a linear probe takes for the target domain, from benchmarks/domain_probe.py."""
+    if not path.is_file():
+        return f"Not measured yet: `python benchmarks/domain_probe.py --model {PRESET}/teacher --model ... --json runs/reference/{PRESET}/{path.name}`."
+    result = json.loads(path.read_text(encoding="utf-8"))
+    own = result["real_taken_for_own"]
+    lines = [["real pictures of the source domain", f"{1 - own:.0%}", NONE]]
+    for row in result["rows"]:
+        scores = [row["scores"][guide] for guide in GUIDES]
+        taken, changed = (" / ".join(form.format(s[key]) for s in scores) for key, form in (("taken_for_target", "{:.0%}"), ("mean_change", "{:.2f}")))
+        lines.append([f"`{row['model'].split('/')[-1]}`", taken, changed])
+    about = (
+        f"Latent- / reference-guided, {result['outputs_per_source']} outputs a source. The probe learned from {result['train_per_domain']:,} training pictures "
+        f"of each domain and takes {own:.0%} of the real validation pictures for what they are. Pixels are on a scale from −1 to 1."
+    )
+    return joined(markdown_table(["translations of", "taken for the target domain", "mean change of a pixel"], lines), about)
 
 
 def agreement(study: Study, reference: Study) -> str:

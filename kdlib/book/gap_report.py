@@ -91,7 +91,8 @@ def exchange(folder: Path, student: str = "") -> str:
     about = (
         f"`{result['student']}` and `{result['teacher']}`, one run of each, latent- / reference-guided, {result['outputs_per_source']} outputs a source."
     )
-    return joined(markdown_table(["generator", "codes", *(h.heading for h in shown)], lines), _parts(result["rows"], shown[0]), about)
+    table = markdown_table(["generator", "codes", *(h.heading for h in shown)], lines)
+    return joined(table, _parts(result["rows"], shown[0]), _codes(result), about)
 
 
 def _parts(rows: list[dict[str, Any]], headline: Headline) -> str:
@@ -102,6 +103,12 @@ def _parts(rows: list[dict[str, Any]], headline: Headline) -> str:
         " / ".join(tidy(f"{change:+.1f}") for change in lost[pair]) for pair in (("teacher", "student"), ("student", "teacher"), ("student", "student"))
     )
     return f"In the {headline.heading}, the student's codes alone cost {codes}, its generator alone {generator}, both together {both}."
+
+
+def _codes(result: dict[str, Any]) -> str:
+    """How widely the student's codes spread, and how far they are from the teacher's."""
+    spread, rest = (" / ".join(f"{100 * result['codes'][guide][key]:.0f} %" for guide in GUIDES) for key in ("variance", "unexplained"))
+    return f"Within a domain the student's codes have {spread} of the variance of the teacher's, and differ from them by {rest} of it."
 
 
 def _score(scores: dict[str, float], headline: Headline) -> str:
