@@ -26,6 +26,7 @@ METHODS = {
     "output_perceptual": "teacher's picture, in features of its discriminator",
     "feature": "teacher's features",
     "style_space_init": "mapping network begun as the teacher's",
+    "style_space_fitted": "mapping network fitted to the teacher's, and frozen",
     "style_space_teacher": "teacher's mapping network and codes",
     "same_codes": "codes that mean the same: L1 for $F$ and $E$",
     "knowledge_filter": "better half of the teacher's pictures",
