@@ -2,7 +2,7 @@
 
 import json
 
-from made_up_study import plain, write_run
+from made_up_study import made_frechet, plain, write_run
 
 from kdlib.book import faces_report
 from kdlib.book.study_report import load_study
@@ -40,6 +40,15 @@ def test_claims_are_asked_of_both_studies_and_only_those_that_faces_can_answer(r
     assert len(lines) == 1 and "| holds | holds in 1 seed; latent: 76.0 → 56.0 (−20.0) |" in lines[0]
     assert "power spectra" in found["agreement"] and "content kept" not in found["agreement"]
     assert found["methods"] == "" and "*Not run yet:* `alpha48-kd-teacher_critic`." in found["setup"]
+    shares = {"teacher": 0.4, "alpha24": 0.9, "alpha24-kd": 0.6, "alpha48": 0.5, "alpha48-kd": 0.3}
+    rows = [{"model": f"faces/{name}", "scores": {g: {"taken_for_target": s, "mean_change": 0.25} for g in ("latent", "reference")}} for name, s in shares.items()]
+    result = {"real_taken_for_own": 0.8, "outputs_per_source": 2, "train_per_domain": 2000, "rows": rows}
+    (repository / "domains.json").write_text(json.dumps(result))
+    said = plain(faces_report.fragments(load_study(faces_report.PRESET), load_study(), repository)["domains"])
+    assert "| real pictures of the source domain | 20% | – |" in said and "| `alpha24` | 90% / 90% | 0.25 / 0.25 |" in said
+    means = {(a, d): sum(made_frechet(a, d, 777, g) for g in ("latent", "reference")) / 2 for a in PRESET.study.alphas for d in (False, True)}
+    assert f"smallest for `alpha48-kd`, {means[48, True]:.1f}; the probe takes 30% of its translations for the target domain" in said
+    assert f"It takes most of `alpha24`'s, 90%, at a distance of {means[24, False]:.1f}" in said
     write_faces(repository, MAIN, True, "teacher_critic")
     table = plain(faces_report.fragments(load_study(faces_report.PRESET), load_study())["methods"])
     assert "| Fréchet distance (squeezenet), latent | 56.00 | 59.00 |" in table and "domain accuracy" not in table

@@ -13,7 +13,7 @@ from kdlib.book.gap_report import named
 from kdlib.book.seeds import tidy
 from kdlib.book.study_report import Study, ended, joined, not_yet
 from kdlib.book.study_tables import NONE
-from kdlib.headlines import headlines
+from kdlib.headlines import distances, headlines
 from kdlib.paths import reference_folder
 from kdlib.results import GUIDES, markdown_table
 
@@ -32,7 +32,7 @@ def fragments(study: Study, reference: Study, folder: Path | None = None) -> dic
         "setup": setup(study),
         "quality": study_tables.quality_table(study.results) if has_any else not_yet(study),
         "methods": methods(study),
-        "domains": domains(folder / DOMAINS),
+        "domains": joined(domains(folder / DOMAINS), nearest(study, folder / DOMAINS)),
         "agreement": agreement(study, reference),
         "compute": study_tables.compute_table(study.rows) if has_any else "",
         "commands": study_tables.commands(study.preset),
@@ -83,6 +83,27 @@ def domains(path: Path) -> str:
         f"of each domain and takes {own:.0%} of the real validation pictures for what they are. Pixels are on a scale from −1 to 1."
     )
     return joined(markdown_table(["translations of", "taken for the target domain", "mean change of a pixel"], lines), about)
+
+
+def nearest(study: Study, path: Path) -> str:
+    """Whether the students nearest to real pictures are those whose translations the probe takes for the target domain."""
+    if study.results.teacher is None or not path.is_file():
+        return ""
+    kind = distances(study.rows, "frechet")[0]
+    means = {row["run"]: sum(row[f"{guide}_{kind.key}"] for guide in GUIDES) / len(GUIDES) for row in study.rows}
+    taken = {row["model"].split("/")[-1]: row["scores"] for row in json.loads(path.read_text(encoding="utf-8"))["rows"]}
+    teacher = means.pop(study.results.teacher["run"])
+    below = [f"`{name}`" for name in means if means[name] < teacher]
+    if not means or not means.keys() <= taken.keys():
+        return ""
+    share = lambda name: sum(taken[name][guide]["taken_for_target"] for guide in GUIDES) / len(GUIDES)  # noqa: E731
+    least, most = min(means, key=means.get), max(means, key=share)
+    nearer = "A student does not have to stop where its teacher does. Nearer to real pictures than the teacher"
+    first = f"{nearer} ({teacher:.1f} in the Fréchet distance, mean of both guides) are {', '.join(below)}. " if below else ""
+    return (
+        f"{first}Of the students the Fréchet distance, mean of both guides, is smallest for `{least}`, {means[least]:.1f}; the probe takes {share(least):.0%} of its "
+        f"translations for the target domain. It takes most of `{most}`'s, {share(most):.0%}, at a distance of {means[most]:.1f}."
+    )
 
 
 def agreement(study: Study, reference: Study) -> str:
