@@ -64,6 +64,7 @@ def test_bibliography_entries_are_complete():
     from pybtex.database import parse_file
 
     needed = {
+        "article": {"title", "journal", "year"},
         "inproceedings": {"title", "booktitle", "year"},
         "mastersthesis": {"title", "school", "year"},
         "misc": {"title", "year"},
