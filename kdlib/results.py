@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import statistics
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -49,7 +50,7 @@ def result_rows(runs: Iterable[Run] | None = None) -> list[dict[str, Any]]:
             "seed": None if run.imported else settings.preset.training.seed,
             "iterations": finished["step"],
             "seconds": finished["seconds"],
-            "seconds_per_iteration": finished["seconds_per_iteration"],
+            "seconds_per_iteration": _usual_seconds(run) or finished["seconds_per_iteration"],
             "machine": _machine(starts[-1]),
             "commit": starts[-1].get("commit"),
             "recipe": None if run.imported else recipe(settings),
@@ -67,6 +68,12 @@ def result_rows(runs: Iterable[Run] | None = None) -> list[dict[str, Any]]:
             row["reconstruction_l1"] = metrics["reconstruction"]["mean"]["reconstruction_l1"]
         rows.append(row)
     return rows
+
+
+def _usual_seconds(run: Run) -> float | None:
+    """Seconds of an iteration, the median of what was logged: a machine that stood still or did something else leaves it as it is."""
+    rates = [row["iterations_per_second"] for row in run.lines("timing.jsonl")]
+    return round(1 / statistics.median(rates), 4) if rates and min(rates) > 0 else None
 
 
 def recipe(settings: RunSettings) -> str:

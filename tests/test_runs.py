@@ -48,6 +48,16 @@ def finished_run(path, role=STUDENT, alpha=8, distill=False, seconds=1.0, freche
     return run
 
 
+def test_an_iteration_takes_what_it_usually_takes(folder):
+    """Of three stretches of logged iterations one was held up; of a run without such a log the mean is all that is known."""
+    run = finished_run(folder / "runs" / "smoke" / "alpha8", seconds=1.7)
+    assert results.result_rows([run])[0]["seconds_per_iteration"] == 1.7
+    lines = [{"step": step, "iterations_per_second": rate} for step, rate in ((2, 2.0), (4, 0.25), (6, 2.5))]
+    (run.path / "timing.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    row = results.result_rows([run])[0]
+    assert (row["seconds_per_iteration"], row["seconds"]) == (0.5, 6 * 1.7)
+
+
 def test_half_precision_weights_are_half_the_file_and_load_rounded(folder):
     run = finished_run(folder / "runs" / "smoke" / "alpha8")
     nets = run.settings().build(seed=8)
