@@ -35,6 +35,7 @@ def test_claims_are_asked_of_both_studies_and_only_those_that_faces_can_answer(r
         for distilled in (False, True):
             write_faces(repository, alpha, distilled)
     found = {name: plain(text) for name, text in faces_report.fragments(load_study(faces_report.PRESET), load_study()).items()}
+    assert "kernel distance (squeezenet), low is good:" in found["quality"]
     assert "Fréchet distance (squeezenet), low is good" in found["quality"] and "factor network" not in found["quality"]
     lines = [line for line in found["agreement"].splitlines() if line.startswith("| Distillation lowers the latent-guided")]
     assert len(lines) == 1 and "| holds | holds in 1 seed; latent: 76.0 → 56.0 (−20.0) |" in lines[0]

@@ -30,7 +30,7 @@ def fragments(study: Study, reference: Study, folder: Path | None = None) -> dic
     has_any = bool(study.results)
     parts = {
         "setup": setup(study),
-        "quality": study_tables.quality_table(study.results) if has_any else not_yet(study),
+        "quality": joined(study_tables.quality_table(study.results), kernels(study)) if has_any else not_yet(study),
         "methods": methods(study),
         "domains": joined(domains(folder / DOMAINS), nearest(study, folder / DOMAINS)),
         "agreement": agreement(study, reference),
@@ -49,6 +49,12 @@ def setup(study: Study) -> str:
     ]
     missing = ", ".join(f"`{name}`" for name in study.missing)
     return joined(markdown_table([f"preset `{p.name}`", "teacher", "students"], lines), f"*Not run yet:* {missing}." if missing else "")
+
+
+def kernels(study: Study) -> str:
+    """The kernel distance of every width, which no number of pictures biases; see `kdlib.scoring.metrics`."""
+    shown = distances(study.rows, "kernel")
+    return joined(*(part for h in shown for part in (f"{h.heading}, low is good:", study_tables.both_guides(study.results, {"distance": h}))))
 
 
 def methods(study: Study) -> str:

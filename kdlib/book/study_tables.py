@@ -58,15 +58,15 @@ def quality_table(results: StudyResults) -> str:
     lpips = {"LPIPS": LPIPS} if any(f"latent_{LPIPS.key}" in row for row in rows) else {}
     parts = []
     for frechet, diversity in zip(distances(rows, "frechet"), distances(rows, "diversity"), strict=True):
-        table = _both_guides(results, {"distance": frechet, "diversity": diversity, **lpips})
+        table = both_guides(results, {"distance": frechet, "diversity": diversity, **lpips})
         parts += [f"{frechet.heading}, low is good, and {diversity.heading}:", table]
     if any(f"latent_{SPECTRAL.key}" in row for row in rows):
         about = "Sharpness in dB: the distance of power spectra, low is good, and fine detail, below 0 where there is less of it than in real pictures:"
-        parts += [about, _both_guides(results, {"spectral distance": SPECTRAL, "fine detail": FINE_DETAIL})]
+        parts += [about, both_guides(results, {"spectral distance": SPECTRAL, "fine detail": FINE_DETAIL})]
     return "\n\n".join(parts)
 
 
-def _both_guides(results: StudyResults, shown: dict[str, Headline]) -> str:
+def both_guides(results: StudyResults, shown: dict[str, Headline]) -> str:
     """A line a width, two columns a score."""
     heads = ["α", "trained", *(f"{name}, {guide}" for name in shown for guide in GUIDES), "seeds"]
     lines = [_real(results, [(h.key, h.digits) for h in shown.values()], len(GUIDES))]
