@@ -69,7 +69,8 @@ def fit(mine: MappingNetwork, its: MappingNetwork, domains: int, seed: int, how:
         given = mine(z, y)
         loss = style_reconstruction_loss(given, wanted)
         if how.lambda_energy > 0:
-            loss = loss + how.lambda_energy * sum(energy_distance(given[y == k], wanted[y == k]) for k in range(domains)) / domains
+            sets = [of for k in range(domains) if (of := y == k).sum() > 1]  # of many domains one may hardly be drawn
+            loss = loss + how.lambda_energy * sum(energy_distance(given[of], wanted[of]) for of in sets) / domains
         loss.backward()
         optimizer.step()
     optimizer.zero_grad(set_to_none=True)

@@ -42,7 +42,8 @@ def test_claims_are_asked_of_both_studies_and_only_those_that_faces_can_answer(r
     assert "power spectra" in found["agreement"] and "content kept" not in found["agreement"]
     assert found["methods"] == "" and "*Not run yet:* `alpha48-kd-teacher_critic`." in found["setup"]
     shares = {"teacher": 0.4, "alpha24": 0.9, "alpha24-kd": 0.6, "alpha48": 0.5, "alpha48-kd": 0.3}
-    rows = [{"model": f"faces/{name}", "scores": {g: {"taken_for_target": s, "mean_change": 0.25} for g in ("latent", "reference")}} for name, s in shares.items()]
+    scores = {name: dict.fromkeys(("latent", "reference"), {"taken_for_target": share, "mean_change": 0.25}) for name, share in shares.items()}
+    rows = [{"model": f"faces/{name}", "scores": of} for name, of in scores.items()]
     result = {"real_taken_for_own": 0.8, "outputs_per_source": 2, "train_per_domain": 2000, "rows": rows}
     (repository / "domains.json").write_text(json.dumps(result))
     said = plain(faces_report.fragments(load_study(faces_report.PRESET), load_study(), repository)["domains"])

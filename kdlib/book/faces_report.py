@@ -107,8 +107,8 @@ def nearest(study: Study, path: Path) -> str:
     nearer = "A student does not have to stop where its teacher does. Nearer to real pictures than the teacher"
     first = f"{nearer} ({teacher:.1f} in the Fréchet distance, mean of both guides) are {', '.join(below)}. " if below else ""
     return (
-        f"{first}Of the students the Fréchet distance, mean of both guides, is smallest for `{least}`, {means[least]:.1f}; the probe takes {share(least):.0%} of its "
-        f"translations for the target domain. It takes most of `{most}`'s, {share(most):.0%}, at a distance of {means[most]:.1f}."
+        f"{first}Of the students the Fréchet distance, mean of both guides, is smallest for `{least}`, {means[least]:.1f}; the probe takes "
+        f"{share(least):.0%} of its translations for the target domain. It takes most of `{most}`'s, {share(most):.0%}, at a distance of {means[most]:.1f}."
     )
 
 

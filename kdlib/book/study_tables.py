@@ -152,7 +152,8 @@ def compute_table(rows: Sequence[dict[str, Any]]) -> str:
     total = sum(row["seconds"] for row in rows) / 3600
     lines.append([f"**{len(rows)} runs**", f"**{sum(row['iterations'] for row in rows):,}**", "", f"**{total:.1f}**", *("" for _ in own)])
     notes = [f"{key.capitalize()} of all: {_shown(key, value)}." for key, value in shared.items()]
-    return "\n\n".join([markdown_table(heads, lines), " ".join(["Training only; evaluations are not counted. Seconds of an iteration are medians, hours are all that passed.", *notes])])
+    about = "Training only; evaluations are not counted. Seconds of an iteration are medians, hours are all that passed."
+    return "\n\n".join([markdown_table(heads, lines), " ".join([about, *notes])])
 
 
 def _shown(key: str, value: str | None) -> str:
