@@ -8,7 +8,6 @@ pictures, and then told real validation pictures, which it may get wrong, too, a
 """
 
 import argparse
-import dataclasses
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -86,7 +85,7 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
     others = [model.name for model in models if preset_of(model).data != preset.data]
     if others:
         raise InputError(f"{', '.join(others)}: judged on other pictures than {models[0].name}")
-    dataset = session.open_data(dataclasses.replace(preset, machine=dataclasses.replace(preset.machine, device="cpu")))
+    dataset = session.open_data(preset)
     network, batch = load_feature_network(options.network), preset.evaluation.evaluation_batch_size
     train, val = (_of_split(network, split, most, batch) for split, most in ((dataset.train, options.train), (dataset.val, 0)))
     probe = Probe(np.concatenate(train), np.repeat(np.arange(len(train)), [len(part) for part in train]))

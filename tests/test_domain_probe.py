@@ -11,6 +11,7 @@ from torch import nn
 
 from kdlib import session
 from kdlib.book import faces_report
+from kdlib.book.study_report import load_study
 from kdlib.config import load_preset
 from kdlib.images import to_float
 from kdlib.networks import Networks
@@ -89,7 +90,7 @@ def test_models_that_keep_their_sources_and_models_that_swap_them(tmp_path, monk
     # A source is taken for one of the other domains where it is not taken for its own: of each pair of domains for half of that, here.
     assert kept["taken_for_target"] == pytest.approx((1 - result["real_taken_for_own"]) / (len(dataset.domains) - 1))
     assert swapped["taken_for_target"] == 1 > kept["taken_for_target"]  # the probe has learned these very pictures
-    table = faces_report.domains(tmp_path / faces_report.DOMAINS)
+    table = faces_report.domains(load_study(faces_report.PRESET), tmp_path / faces_report.DOMAINS)
     assert f"| `swapped` | 100 % / 100 % | {swapped['mean_change']:.2f} / ".replace(" %", "%") in table and "3 outputs a source" in table
     models["swapped"].preset = load_preset("smoke", data_seed=1)
     assert domain_probe.main(arguments) == 2 and "x/swapped: judged on other pictures than x/kept" in capsys.readouterr().err

@@ -5,9 +5,10 @@ The pictures are the reader's own and the runs' pictures are not kept, so that t
 
 import json
 from pathlib import Path
+from typing import Any
 
 from kdlib.book import study_tables
-from kdlib.book.claims import STUDY_CLAIMS
+from kdlib.book.claims import STUDY_CLAIMS, distance
 from kdlib.book.claims_report import YARDSTICK, in_page, verdict
 from kdlib.book.gap_report import named
 from kdlib.book.seeds import tidy
@@ -32,7 +33,7 @@ def fragments(study: Study, reference: Study, folder: Path | None = None) -> dic
         "setup": setup(study),
         "quality": joined(study_tables.quality_table(study.results), kernels(study)) if has_any else not_yet(study),
         "methods": methods(study),
-        "domains": joined(domains(folder / DOMAINS), nearest(study, folder / DOMAINS)),
+        "domains": domains(study, folder / DOMAINS),
         "agreement": agreement(study, reference),
         "compute": study_tables.compute_table(study.rows) if has_any else "",
         "commands": study_tables.commands(study.preset),
@@ -73,7 +74,7 @@ def methods(study: Study) -> str:
     return markdown_table([f"α = {results.main}, distilled", *kept], lines)
 
 
-def domains(path: Path) -> str:
+def domains(study: Study, path: Path) -> str:
     """Which share of every model's translations a linear probe takes for the target domain, from benchmarks/domain_probe.py."""
     if not path.is_file():
         return f"Not measured yet: `python benchmarks/domain_probe.py --model {PRESET}/teacher --model ... --json runs/reference/{PRESET}/{path.name}`."
@@ -88,17 +89,16 @@ def domains(path: Path) -> str:
         f"Latent- / reference-guided, {result['outputs_per_source']} outputs a source. The probe learned from {result['train_per_domain']:,} training pictures "
         f"of each domain and takes {own:.0%} of the real validation pictures for what they are. Pixels are on a scale from −1 to 1."
     )
-    return joined(markdown_table(["translations of", "taken for the target domain", "mean change of a pixel"], lines), about)
+    return joined(markdown_table(["translations of", "taken for the target domain", "mean change of a pixel"], lines), about, _nearest(study, result))
 
 
-def nearest(study: Study, path: Path) -> str:
+def _nearest(study: Study, result: dict[str, Any]) -> str:
     """Whether the students nearest to real pictures are those whose translations the probe takes for the target domain."""
-    if study.results.teacher is None or not path.is_file():
+    if study.results.teacher is None:
         return ""
-    kind = distances(study.rows, "frechet")[0]
-    means = {row["run"]: sum(row[f"{guide}_{kind.key}"] for guide in GUIDES) / len(GUIDES) for row in study.rows}
-    taken = {row["model"].split("/")[-1]: row["scores"] for row in json.loads(path.read_text(encoding="utf-8"))["rows"]}
-    teacher = means.pop(study.results.teacher["run"])
+    means = {row["run"]: value for row in study.rows if (value := distance("both").of(row)) is not None}
+    taken = {row["model"].split("/")[-1]: row["scores"] for row in result["rows"]}
+    teacher = means.pop(study.results.teacher["run"], 0.0)
     below = [f"`{name}`" for name in means if means[name] < teacher]
     if not means or not means.keys() <= taken.keys():
         return ""
