@@ -7,6 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from kdlib.devices import has_bfloat16
 from kdlib.errors import InputError
 from kdlib.files import write_text
 from kdlib.settings import Preset
@@ -29,6 +32,14 @@ def preset_of(model: Model) -> Preset:
     if model.preset is None:
         raise InputError(f"{model.name}: a released checkpoint brings no pictures; make a run of it, python -m kdlib import-released")
     return model.preset
+
+
+def computable(variants: dict[str, Any], device: torch.device) -> dict[str, Any]:
+    """The variants that compute what their names say: without those of bfloat16 where training falls back to float32."""
+    if has_bfloat16(device):
+        return variants
+    print("left out: bfloat16, which this processor does not have", file=sys.stderr)
+    return {name: variant for name, variant in variants.items() if "bfloat16" not in name}
 
 
 def write_result(result: dict[str, Any], path: Path | None) -> None:

@@ -17,7 +17,7 @@ from common import options_of, write_result
 
 from kdlib.config import load_preset
 from kdlib.data import TrainingBatches, open_dataset
-from kdlib.devices import prepare
+from kdlib.devices import computed_precision, prepare
 from kdlib.errors import InputError
 from kdlib.landmark_network import LandmarkNetwork
 from kdlib.landmarks import LandmarkMasks
@@ -73,7 +73,7 @@ def measure(options: argparse.Namespace) -> dict:
         "preset": options.preset,
         "alpha": options.alpha,
         "batch": options.batch,
-        "precision": options.precision,
+        "precision": computed_precision(options.precision, device),
         "domains": list(dataset.domains),
         "pictures": {"train": sum(dataset.train.counts), "val": sum(dataset.val.counts)},
         "face_masks": w_hpf > 0,

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 import torch
-from common import options_of, write_result
+from common import computable, options_of, write_result
 from plain_step import PlainStep
 from torch import Tensor
 from training_step import CASES, DECAY, Case, ours, take_turns
@@ -76,9 +76,9 @@ RUNGS = {
 
 def measure(case: Case, device: torch.device, rounds: int, warm_up: int) -> list[dict]:
     """A row a rung: median seconds, and operations a picture."""
-    one = dataclasses.replace(case, batch=1)
-    flops = {name: count_flops(lambda make=make: make(one, torch.device("cpu"))(0)) for name, make in RUNGS.items()}
-    seconds = take_turns(RUNGS, case, device, rounds, warm_up)
+    one, rungs = dataclasses.replace(case, batch=1), computable(RUNGS, device)
+    flops = {name: count_flops(lambda make=make: make(one, torch.device("cpu"))(0)) for name, make in rungs.items()}
+    seconds = take_turns(rungs, case, device, rounds, warm_up)
     medians = {name: statistics.median(all_of) for name, all_of in seconds.items()}
     plain = medians["plain"]
     return [

@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable
 
 import torch
-from common import options_of, write_result
+from common import computable, options_of, write_result
 from plain_step import PlainStep
 
 from kdlib.data import Batch
@@ -124,11 +124,11 @@ def main() -> int:
         print(json.dumps(memory_of(case, options.memory_of, device)))
         return 0
 
-    memory = {}
-    for name in VARIANTS:
+    memory, variants = {}, computable(VARIANTS, device)
+    for name in variants:
         command = [sys.executable, __file__, *sys.argv[1:], "--memory-of", name]
         memory[name] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    seconds = take_turns(VARIANTS, case, device, options.rounds, options.warm_up)
+    seconds = take_turns(variants, case, device, options.rounds, options.warm_up)
     medians = {name: statistics.median(s) for name, s in seconds.items()}
     baseline = medians["plain, float32"]
     rows = {

@@ -18,6 +18,21 @@ def resolve_device(name: str = "auto") -> torch.device:
     return device
 
 
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether bfloat16 is worth computing in there. PyTorch's convolutions for CPUs take it from AVX-512 on, and on newer ARM.
+
+    On other processors each number is converted by itself: a forward pass takes thirty to fifty times as long as in float32.
+    """
+    if device.type != "cpu":
+        return True
+    return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
+def computed_precision(precision: str, device: torch.device) -> str:
+    """What the forward passes of a run of this ``precision`` compute in on ``device``: float32 where bfloat16 is not to be had."""
+    return "float32" if precision == "bfloat16" and not has_bfloat16(device) else precision
+
+
 def prepare(machine: MachineSettings, allow_tf32: bool = False) -> torch.device:
     """Set threads and TF32 (off unless asked: it rounds to 10 bits of mantissa) and return the device."""
     if machine.threads:

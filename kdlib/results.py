@@ -52,6 +52,7 @@ def result_rows(runs: Iterable[Run] | None = None) -> list[dict[str, Any]]:
             "seconds": finished["seconds"],
             "seconds_per_iteration": _usual_seconds(run) or finished["seconds_per_iteration"],
             "machine": _machine(starts[-1]),
+            "precision": None if run.imported else starts[-1].get("precision", settings.preset.training.precision),
             "commit": starts[-1].get("commit"),
             "recipe": None if run.imported else recipe(settings),
         }

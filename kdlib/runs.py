@@ -2,7 +2,7 @@
 
     runs/<preset>/<name>/
       settings.json       what was trained: role, alpha, distillation, preset, content hashes of data and teacher
-      environment.json    one entry a start: versions, machine, commit, device, threads
+      environment.json    one entry a start: versions, machine, commit, device, threads, precision
       log.jsonl           losses, a JSON object a line; the same bytes however often the run was interrupted
       timing.jsonl        seconds and iterations/s (no part of the log: no two runs agree on them)
       checkpoints/        step_NNNNNN.pt, the last few

@@ -66,7 +66,7 @@ class TrainingSettings:
     style_warp: float = 0.0  # strength, 0 to 1, of the random warp of pictures shown to E (not in the thesis)
     cycle_noise: float = 0.0  # deviation of the noise on pictures from which the source is restored (not in the thesis)
     r1_every: int = 1  # R1 on every so many iterations, that much heavier there (StyleGAN2's lazy regularisation; the thesis: 1)
-    precision: str = "float32"  # or "bfloat16": autocast of the forward passes
+    precision: str = "float32"  # or "bfloat16": autocast of the forward passes, on processors that have it (`kdlib.devices.has_bfloat16`)
     compile: bool = False  # torch.compile of generators and style encoders: for GPUs; a minute, and no gain, on CPUs
     allow_tf32: bool = False
     distillation_real: str = "teacher"  # what D is shown as real in Eqs 31, 32: the teacher's picture; "data": the data set's; or "both"

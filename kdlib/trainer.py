@@ -7,6 +7,7 @@ run that was killed and started again ends, on a CPU, with the same bits as one 
 import contextlib
 import fcntl
 import math
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from kdlib import parallel
 from kdlib.augmentation import AugmentationSettings
 from kdlib.checkpoints import load_checkpoint, save_checkpoint, save_weights
 from kdlib.data import Dataset, TrainingBatches, prefetch
-from kdlib.devices import prepare
+from kdlib.devices import computed_precision, prepare
 from kdlib.errors import InputError
 from kdlib.files import write_atomically
 from kdlib.learner import Learner, diversity_weight, make_learner, rate_share, set_rates
@@ -74,7 +75,10 @@ def _train(run: Run, settings: RunSettings, dataset: Dataset, teacher: Networks 
     )  # fmt: skip
     window = restore(learner, run)
     if workers.first:
-        _tidy(run, learner.step, {**describe_environment(device), "processes": workers.count})
+        precision = computed_precision(training.precision, device)
+        if precision != training.precision:
+            print(f"{run.name}: no {training.precision} on this processor, computing in {precision}; environment.json says so", file=sys.stderr)
+        _tidy(run, learner.step, {**describe_environment(device), "processes": workers.count, "precision": precision})
     batches = TrainingBatches(
         dataset.train, training.batch_size, settings.preset.networks.latent_dim, training.seed,
         AugmentationSettings(crop_probability=training.crop_probability, flip_probability=training.flip_probability), workers,

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from kdlib.data import Batch, step_rng
+from kdlib.devices import computed_precision
 from kdlib.distillation_step import distillation_step
 from kdlib.iteration import Drawn, Iteration, discriminator_update
 from kdlib.learner import Learner, average_decay, diversity_weight, update_average
@@ -109,14 +110,14 @@ def train_iteration(learner: Learner, batch: Batch) -> Losses:
 
     Every random number is a function of (seed, step). Nothing here waits for a GPU.
     """
-    device_type = batch.x.device.type
-    low_precision = learner.training.precision == "bfloat16"
+    device = batch.x.device
+    low_precision = computed_precision(learner.training.precision, device) == "bfloat16"
     it = Iteration(
         learner,
         batch,
         step_rng(learner.training.seed, learner.step, "style warp"),
         step_rng(learner.training.seed, learner.step, "cycle noise"),
-        lambda: torch.autocast(device_type, torch.bfloat16, enabled=low_precision),
+        lambda: torch.autocast(device.type, torch.bfloat16, enabled=low_precision),
     )
     stargan_step(it)
     if learner.teacher is not None:

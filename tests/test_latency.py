@@ -11,6 +11,7 @@ import torch
 from latency import SIZES, randomised
 from tiny_export import tiny, tiny_model, tiny_networks
 
+from kdlib import devices
 from kdlib.architecture import Architecture, GeneratorDesign
 from kdlib.book import deployment_report
 from kdlib.deploy.export import example_inputs
@@ -49,12 +50,16 @@ def test_statistics():
     assert statistics_of([0.1 * i for i in range(11)]) == {"median_seconds": 0.5, "p90_seconds": 0.9, "least_seconds": 0.0}
 
 
-def test_what_runs_runs_and_what_does_not_says_why(made):
+def test_what_runs_runs_and_what_does_not_says_why(made, monkeypatch):
     subject, _ = made
+    monkeypatch.setattr(devices, "has_bfloat16", lambda device: True)
     found, refused = runners(Subject("tiny", subject.network, {"fp32": subject.files["fp32"]}, subject.inputs), ["eager", "onnxruntime"], 1)
     assert [(v.runtime, v.precision) for v in found] == [("eager", "fp32"), ("eager", "bf16"), ("onnxruntime", "fp32")] and refused == {}
     want = next(iter(found.values()))()
     assert all(np.abs(call() - want).mean() < 0.05 for call in found.values())
+    monkeypatch.setattr(devices, "has_bfloat16", lambda device: False)
+    found, refused = runners(Subject("tiny", subject.network, {}, subject.inputs), ["eager"], 1)
+    assert [v.precision for v in found] == ["fp32"] and "no bfloat16 for this processor" in refused["tiny, PyTorch, bf16"]
     broken = subject.files["fp32"].with_name("broken.onnx")
     broken.write_text("none")
     found, refused = runners(Subject("tiny", subject.network, {"int8": broken}, subject.inputs), ["onnxruntime"], 1)

@@ -120,7 +120,8 @@ def test_killed_at_any_moment_and_resumed_is_bit_identical(dataset, unbroken, tm
     assert 0 < resumed_from, "the kills came before any checkpoint: nothing was resumed"
     train(run, settings(dataset), dataset, teacher(dataset), progress=False)
     assert fingerprint(run) == unbroken
-    assert len(run.json("environment.json")) >= 3  # every start is on record
+    starts = run.json("environment.json")  # every start is on record, and what it computed in
+    assert len(starts) >= 3 and {start["precision"] for start in starts} == {"float32"}
 
 
 @pytest.mark.parametrize("forget", ["optimizers", "average", "step", "nothing"])

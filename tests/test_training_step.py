@@ -2,12 +2,14 @@
 
 import copy
 import dataclasses
+import platform
 
 import numpy as np
 import pytest
 import torch
 from plain_step import PlainStep
 
+from kdlib import devices
 from kdlib.data import Batch, step_rng
 from kdlib.learner import diversity_weight, make_learner, rate_share, set_rates
 from kdlib.networks import Networks, build_networks
@@ -165,13 +167,27 @@ def test_non_finite_loss_names_step_and_loss():
         train_iteration(learner, batch).read()
 
 
-def test_bfloat16_stays_close_to_float32():
+def test_bfloat16_stays_close_to_float32(monkeypatch):
     """bfloat16 keeps 8 bits of mantissa: losses within a few per cent on the first iteration."""
+    monkeypatch.setattr(devices, "has_bfloat16", lambda device: True)
     full = train_iteration(make_learner(student(), TRAINING, WEIGHTS, 10), make_batch()).read()
     low = train_iteration(make_learner(student(), dataclasses.replace(TRAINING, precision="bfloat16"), WEIGHTS, 10), make_batch()).read()
     assert list(full) == list(low)
     for name in ("D/latent/real", "D/latent/fake", "G/latent/cyc"):
         assert low[name] == pytest.approx(full[name], rel=0.1), name
+        assert low[name] != full[name], name
+
+
+def test_float32_stands_in_for_bfloat16_where_the_processor_has_none(monkeypatch):
+    monkeypatch.setattr(devices, "has_bfloat16", lambda device: False)
+    full, low = (train_iteration(make_learner(student(), dataclasses.replace(TRAINING, precision=precision), WEIGHTS, 10), make_batch()).read()
+                 for precision in ("float32", "bfloat16"))  # fmt: skip
+    assert low == full
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="PyTorch names the instructions of x86 alone")
+def test_pytorch_says_itself_which_processors_have_bfloat16():
+    assert devices.has_bfloat16(torch.device("cpu")) == torch.backends.cpu.get_cpu_capability().startswith("AVX512")
 
 
 @pytest.mark.slow

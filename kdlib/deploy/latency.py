@@ -104,7 +104,17 @@ def _open(runtime: str, arithmetic: str, threads: int, network: nn.Module | None
         return openvino(file, threads, arithmetic, batch=1)
     if runtime not in RUNTIMES:
         raise InputError(f"runtime = {runtime!r}: must be one of {', '.join(RUNTIMES)}")
+    if arithmetic == "bf16" and not _has_bfloat16():
+        raise InputError("PyTorch has no bfloat16 for this processor: it would convert number by number, tens of times as slow as float32")
     return (compiled if runtime == "compiled" else eager)(network, arithmetic)
+
+
+def _has_bfloat16() -> bool:
+    import torch
+
+    from kdlib.devices import has_bfloat16
+
+    return has_bfloat16(torch.device("cpu"))
 
 
 def take_turns(calls: dict[Variant, Callable[[], Any]], rounds: int, timed: int = 1, rest: float = REST) -> dict[Variant, list[float]]:

@@ -40,7 +40,7 @@ def summary(run: Run) -> str:
         "iterations": f"{finished['step']:,} of batch {settings.preset.training.batch_size}",
         "time": f"{finished['seconds'] / 60:.1f} min, {finished['seconds_per_iteration']:.3f} s an iteration",
         "peak memory": f"{finished['peak_memory_bytes'] / 2**30:.2f} GiB",
-        "machine": f"{last['processor']}, {last['threads']} threads, {last['device']}",
+        "machine": f"{last['processor']}, {last['threads']} threads, {last['device']}, {last.get('precision', settings.preset.training.precision)}",
         "started": f"{len(starts)} time{'s' if len(starts) > 1 else ''}"
         + (f", resumed at {', '.join(str(s['first_step']) for s in starts[1:])}" if len(starts) > 1 else ""),
         "seed": settings.preset.training.seed,
