@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import integer_sums
 import numpy as np
 import pytest
 import torch
@@ -72,6 +73,15 @@ def place(tmp_path_factory):
 def made(place):
     """The run exported without pictures: float32 and half precision."""
     return export("tiny/teacher", settings=ExportSettings(("fp32", "fp16"), scores=False, test_pictures=3, threads=1), progress=False)
+
+
+def test_integers_are_run_as_they_are_defined(place):
+    """With weights of seven bits on every processor; with eight only where there is arithmetic for it."""
+    rows = integer_sums.measure(load_model("tiny/teacher"), pictures=4, seed=1, threads=1)
+    assert [(r["network"], r["bits"]) for r in rows] == [(n, b) for n in ("generator", "style_encoder") for b in (8, 7)]
+    for row in rows:
+        assert 0 < row["definition"] < 1
+        assert row["bits"] == 8 or row["file"] == pytest.approx(row["definition"], rel=0.2)
 
 
 def test_every_network_in_every_format(made, place):

@@ -65,10 +65,14 @@ EXPORT = {
 }  # fmt: skip
 
 
+SUMS = {"pictures": 12, "rows": [{"model": "mini/teacher", "network": "style_encoder", "bits": b, "file": f, "definition": d}
+                                 for b, f, d in ((8, 0.25, 0.0625), (7, 0.125, 0.125))]}  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("deployment")
-    for name, result in {"latency_256": LATENCY, "layers_64": LAYERS, "export_teacher": EXPORT, "demo": DEMO}.items():
+    for name, result in {"latency_256": LATENCY, "layers_64": LAYERS, "export_teacher": EXPORT, "demo": DEMO, "integer_sums": SUMS}.items():
         (folder / f"{name}.json").write_text(json.dumps({**result, "environment": ENVIRONMENT}))
     return fragments(folder)
 
@@ -87,6 +91,7 @@ def made(tmp_path_factory):
         ("errors", ["| mini/teacher, OpenVINO, int8 | 2.5e-01 (1.3e-02) |"]),
         ("scores", ["| PyTorch | 34.10 / 35.10 |", "| 8-bit integers | 34.40 / 35.40 |", "– / 0.900", "31.2 dB", "1,200 translations each",
                     "Beyond the tolerance: 8-bit integers (reference leak too large)."]),
+        ("integer_sums", ["| mini/teacher, $E$ | 0.250 / 0.062 | 0.125 / 0.125 |", "12 translations of validation pictures. Abacus 2000"]),
         ("quantisation", ["| $G$ | 1 of 22 | `decode.0.conv2` (0.100), `decode.1.conv2` (0.050)", "0 in float: PSNR 26.6 < 30 dB; 1 in float: within the tolerance"]),
     ],
 )  # fmt: skip

@@ -43,7 +43,7 @@ def test_a_layer_computes_on_integers_as_defined():
     assert [float(v) for v in np.ravel(ranges["x"].range_value)] == [x.min(), x.max()]
 
     levels, x_scale, x_zero = unsigned(x, x.min(), x.max())
-    w_scale = np.abs(weights).max(axis=1) / np.float32(127)
+    w_scale = np.abs(weights).max(axis=1) / np.float32(64)  # seven bits
     w_levels = np.round(weights / w_scale[:, None])
     b_levels = np.round(bias / (x_scale * w_scale))
     sums = np.einsum("nchw,dc->ndhw", levels - x_zero, w_levels) + b_levels[:, None, None]
@@ -55,6 +55,20 @@ def test_a_layer_computes_on_integers_as_defined():
     # All is integers until the last rounding, where a value half-way between two levels may fall to either side.
     assert np.abs(found - (out_levels - out_zero) * out_scale).max() <= 1.01 * out_scale
     assert np.mean(np.abs(found - (out_levels - out_zero) * out_scale) < 1e-3 * out_scale) > 0.99
+
+
+def test_no_processor_cuts_sums_off():
+    """All weights and all inputs at their largest: pairs of products are 2 * 255 * 64, and 2 * 255 * 127 with eight bits, over 2**15."""
+    weights, x = np.ones((8, 32), np.float32), np.ones((1, 32, 4, 4), np.float32)
+    model = one_layer(weights, np.zeros(8, np.float32))
+    ranges = measure_ranges(model, (np.concatenate([0 * x, x]),))
+    made = quantise(model, ranges, ["layer/Conv"])
+    np.testing.assert_allclose(in_memory(made)(x), 32.0, rtol=1e-3)
+    for bits, largest in ((7, 64), (8, 127)):
+        made = quantise(model, ranges, ["layer/Conv"], bits)
+        (stored,) = [numpy_helper.to_array(t) for t in made.graph.initializer if t.name == "w_quantized"]
+        assert stored.max() == largest
+        np.testing.assert_allclose(in_memory(made, optimised=False)(x), 32.0, rtol=1e-3)
 
 
 def calibrated(count=6):

@@ -37,6 +37,7 @@ def commands() -> dict[str, str]:
             asked[f"{name}_{which}"] = f"benchmarks/{script}.py {option} --threads 2"
     forms = "--size 256 --alphas 128 --form plain reordered transposed joined --runtimes eager onnxruntime openvino --no-memory --threads 2"
     asked["forms_256"] = f"benchmarks/latency.py {forms}"
+    asked["integer_sums"] = "benchmarks/integer_sums.py --threads 1 " + models
     asked["demo"] = "benchmarks/demo_start.py --book _build/html --pictures book/figures"
     return {file: f"python {command} --json {FOLDER}/{file}.json" for file, command in asked.items()}
 
@@ -45,7 +46,7 @@ def fragments(folder: Path | None = None) -> dict[str, str]:
     """Markdown by the name of the page's part; ``folder`` holds the results, by default runs/reference/deployment."""
     folder = reference_folder() / "deployment" if folder is None else folder
     made: dict[str, Callable[[Results], str]] = {f"latency_{which}": latency for which in ("256", "64", "trained")}
-    made |= {f"layers_{which}": layers for which in ("256", "64", "trained")} | {"forms_256": forms, "demo": demo}
+    made |= {f"layers_{which}": layers for which in ("256", "64", "trained")} | {"forms_256": forms, "demo": demo, "integer_sums": integer_sums}
     asked, found = commands(), {}
     for name, make in made.items():
         path = folder / f"{name}.json"
@@ -219,6 +220,17 @@ def _without_macs(profile: Results) -> str:
         f"largest excess of time over MACs is that of {worst['kind']} at {worst['size']} px ({100 * worst['time_share']:.1f} % of the time, "
         f"{100 * worst['mac_share']:.1f} % of the MACs)."
     )
+
+
+def integer_sums(result: Results) -> str:
+    """What 8-bit files with weights of eight and of seven bits are on the processor that was measured."""
+    rows: dict[tuple[str, str], dict[int, Results]] = {}
+    for row in result["rows"]:
+        rows.setdefault((row["model"], row["network"]), {})[row["bits"]] = row
+    heads = ["relative error, every layer quantised: as run / as defined", "weights of 8 bits", "weights of 7 bits"]
+    lines = [[f"{model}, {NETWORKS[network]}", *(f"{own[b]['file']:.3f} / {own[b]['definition']:.3f}" for b in (8, 7))]
+             for (model, network), own in rows.items()]  # fmt: skip
+    return _joined([markdown_table(heads, lines), f"ONNX Runtime, {result['pictures']} translations of validation pictures. {_machine(result)}."])
 
 
 def _name(export: Results) -> str:

@@ -46,7 +46,7 @@ from kdlib.use.models import Model, load_model
 PRECISIONS = ("fp32", "fp16", "int8")
 PROGRAM = "pt2"
 REPORT = "export.json"
-FORMAT = 1  # of the report; a folder of another one is made anew
+FORMAT = 2  # of the report; a folder of another one is made anew
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Static 8-bit integers for an exported network, with the layers left in float that measured quality asks for.
 
 Convolutions and linear layers compute on integers: activations uint8, one scale a tensor, its range measured on calibration inputs;
-weights int8, one scale an output channel (the QDQ format of ONNX, ONNX Runtime's quantiser). Norms, activations, sums and upsampling
+weights int8, of which seven bits are used, one scale an output channel (the QDQ format of ONNX, ONNX Runtime's quantiser). Norms, activations, sums and upsampling
 stay in float32, and so do transposed convolutions (`kdlib.deploy.inference_form`), for which neither ONNX Runtime nor OpenVINO has integer
 arithmetic: quantised, they would compute in float between conversions. Any batch size remains possible.
 
@@ -9,7 +9,11 @@ Which layers suffer is measured, not guessed: each is quantised alone and the er
 Then the most sensitive 0, 1, 2, 3, 4, 6, 8, 12, ... layers are left in float, and the first such network whose scores are within a `Tolerance`
 of the float network's is taken. Everything is a function of the inputs given.
 
-Not in the thesis. On processors without 8-bit dot products (VNNI) sums of uint8 times int8 can saturate, and results differ.
+Why seven bits. x86 processors without 8-bit dot products (VNNI) multiply uint8 by int8 and add neighbours in 16 bits: 2 * 255 * 127 is
+more than these hold and is cut off, 2 * 255 * 64 is not. A file with weights of eight bits computes something else on such a machine than
+where its layers were chosen; benchmarks/integer_sums.py measures how much. ONNX Runtime's name for it is ``reduce_range``.
+
+Not in the thesis.
 """
 
 from __future__ import annotations
@@ -64,8 +68,11 @@ class _Reader:
         return next(self._batches, None)
 
 
-def quantise(model: onnx.ModelProto, ranges: TensorsData, nodes: Sequence[str]) -> onnx.ModelProto:
-    """A copy of a float32 model in which the named nodes compute on integers. Raises `InputError` for a name it does not have."""
+def quantise(model: onnx.ModelProto, ranges: TensorsData, nodes: Sequence[str], weight_bits: int = 7) -> onnx.ModelProto:
+    """A copy of a float32 model in which the named nodes compute on integers. Raises `InputError` for a name it does not have.
+
+    ``weight_bits``: 7 or 8; files with 8 are not for every processor, see above.
+    """
     onnx = deploy_module("onnx")
     unknown = sorted(set(nodes) - set(quantisable(model)))
     if unknown:
@@ -79,7 +86,7 @@ def quantise(model: onnx.ModelProto, ranges: TensorsData, nodes: Sequence[str]) 
     level = root.level
     root.setLevel(logging.ERROR)  # it warns, on the root logger, of scales that it adjusts as it should
     try:
-        work = quantizer(copy, True, False, types.QInt8, types.QUInt8, ranges, list(nodes), None, list(QUANTISED), {})
+        work = quantizer(copy, True, weight_bits < 8, types.QInt8, types.QUInt8, ranges, list(nodes), None, list(QUANTISED), {})
         made = work.quantize_model()
         work.model.topological_sort()  # it appends what it adds
     finally:
@@ -89,9 +96,12 @@ def quantise(model: onnx.ModelProto, ranges: TensorsData, nodes: Sequence[str]) 
     return made
 
 
-def in_memory(model: onnx.ModelProto, threads: int = 0) -> Runner:
-    """A model that is in no file yet, run by ONNX Runtime."""
-    session = onnxruntime_session(model.SerializeToString(), threads)
+def in_memory(model: onnx.ModelProto, threads: int = 0, optimised: bool = True) -> Runner:
+    """A model that is in no file yet, run by ONNX Runtime.
+
+    Not ``optimised``, each node is run by itself, as ONNX defines it: integers are turned back into floats before they are multiplied.
+    """
+    session = onnxruntime_session(model.SerializeToString(), threads, optimised=optimised)
     names = [one.name for one in session.get_inputs()]
     return lambda *inputs: session.run(None, dict(zip(names, inputs, strict=True)))[0]
 

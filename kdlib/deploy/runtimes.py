@@ -93,12 +93,17 @@ def onnxruntime(file: Path, threads: int = 0) -> Runner:
     return run
 
 
-def onnxruntime_session(model: Path | bytes, threads: int = 0, trace: Path | None = None) -> InferenceSession:
-    """A session on the CPU for a file, or for a model's bytes. ``trace``: beginning of the path where it writes its profile."""
+def onnxruntime_session(model: Path | bytes, threads: int = 0, trace: Path | None = None, optimised: bool = True) -> InferenceSession:
+    """A session on the CPU for a file, or for a model's bytes. ``trace``: beginning of the path where it writes its profile.
+
+    Not ``optimised``, it runs the graph as it is written.
+    """
     ort = deploy_module("onnxruntime")
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3  # errors; at 2 it warns about every initializer that it folds away
+    if not optimised:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     if trace is not None:
         options.enable_profiling, options.profile_file_prefix = True, str(trace)
     source = model if isinstance(model, bytes) else _existing(model)
