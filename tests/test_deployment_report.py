@@ -7,7 +7,7 @@ import re
 import pytest
 
 from kdlib.architecture import Architecture
-from kdlib.book.deployment_report import commands, fragments, sizes
+from kdlib.book.deployment_report import card, commands, fragments, sizes
 from kdlib.paths import REPOSITORY
 
 ENVIRONMENT = {
@@ -112,6 +112,16 @@ def test_what_is_not_measured_is_named(tmp_path, made):
     assert empty["latency_64"] == "Not measured yet: `python benchmarks/latency.py --size 64 --threads 2 --json runs/reference/deployment/latency_64.json`.\n"
     assert "kdlib export mini/teacher" in empty["scores"] and set(empty) == set(made)
     assert "kdlib export mini/alpha48-kd" in made["scores"] and "kdlib export mini/teacher" not in made["scores"]  # of two, one is there
+
+
+def test_the_model_card_has_files_and_times(tmp_path):
+    assert card(tmp_path) == ""
+    rows = [{"model": "mini/teacher", "runtime": r, "precision": p, "median_seconds": s, "p90_seconds": s, "seconds": [s]}
+            for r, p, s in (("eager", "fp32", 0.5), ("onnxruntime", "fp32", 0.25), ("openvino", "int8", 0.125))]  # fmt: skip
+    for name, result in {"export_teacher": EXPORT, "latency_trained": {**LATENCY, "rows": rows}}.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps({**result, "environment": ENVIRONMENT}))
+    assert "ONNX Runtime, fp32 | OpenVINO, int8 |" in card(tmp_path)
+    assert "| `mini/teacher` | 3.00 MiB | – | 6.00 MiB | 250 ms | 125 ms |" in card(tmp_path) and "Abacus 2000" in card(tmp_path)
 
 
 def test_every_command_is_on_the_page(made):

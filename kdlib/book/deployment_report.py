@@ -258,6 +258,28 @@ def sizes(exports: list[Results]) -> str:
     return markdown_table(["model, format", *NETWORKS.values(), "together"], lines)
 
 
+def card(folder: Path | None = None) -> str:
+    """The exported models' files and times in short, for the model card; empty where nothing was measured."""
+    folder = reference_folder() / "deployment" if folder is None else folder
+    exports = [_read(path) for which in DEPLOYED if (path := folder / f"export_{which}.json").is_file()]
+    trained = folder / "latency_trained.json"
+    if not exports or not trained.is_file():
+        return ""
+    timed = _read(trained)
+    times = {(r["model"], r["runtime"], r["precision"]): r["median_seconds"] for r in timed["rows"]}
+    series = [one for one in _series(timed) if one[0] in ("onnxruntime", "openvino") and one[1] in ("fp32", "int8")]
+    files = {precision: label for precision, label in PRECISIONS.items() if precision != "pt2"}
+    heads = ["files of G, E and F; one picture", *files.values(), *(f"{RUNTIMES[runtime]}, {precision}" for runtime, precision in series)]
+    lines = []
+    for export in exports:
+        together = {p: sum(count for file, count in export["bytes"].items() if file.startswith(f"{p}/")) for p in files}
+        spent = [times.get((export["model"], *one)) for one in series]
+        lines.append([f"`{export['model']}`", *(_bytes(together[p]) if together[p] else "–" for p in files),
+                      *("–" if seconds is None else milliseconds(seconds) for seconds in spent)])  # fmt: skip
+    about = f"Exported ({{doc}}`deployment`); times are those of the generator, batch 1, medians. {_machine(timed)}."
+    return _joined([markdown_table(heads, lines), about])
+
+
 def errors(exports: list[Results]) -> str:
     """Largest and mean error of each network's outputs against PyTorch."""
     lines = []

@@ -206,7 +206,7 @@ def model_card() -> str:
         f"a size, {report['seconds'] / 60:.0f} minutes; accuracy on pictures of a seed it never saw:"
     )
     scores = [as_markdown(rows), *filter(None, map(stages_of, shipped))] if rows else []
-    return "\n\n".join([*scores, about, table, ""])
+    return "\n\n".join([*scores, *filter(None, [deployment_report.card()]), about, table, ""])
 
 
 def stages_of(run: Run) -> str:

@@ -109,7 +109,7 @@ def export(
     key = json.loads(json.dumps({"format": FORMAT, "about": what, "settings": dataclasses.asdict(settings)}))
     key["evaluation"] = preset.as_dict()["evaluation"] if preset else None
     done = _report(out)
-    if done.get("key") == key and all((out / file).is_file() for file in done["bytes"]):
+    if _identity(done.get("key")) == _identity(key) and all((out / file).is_file() for file in done["bytes"]):
         return done
     for file in (REPORT, *done.get("bytes", ())):  # an interrupted export leaves no report, and none leaves files of another
         (out / file).unlink(missing_ok=True)
@@ -120,6 +120,13 @@ def export(
     report = {"key": key, "model": model.name, "folder": shown(out), **maker.report()}
     write_text(out / REPORT, json.dumps(report, indent=1) + "\n")
     return report
+
+
+def _identity(key: Any) -> Any:
+    """What makes one export another than the next: all of its key but the number of threads that computed it."""
+    if not isinstance(key, dict) or "settings" not in key:
+        return key
+    return key | {"settings": {name: value for name, value in key["settings"].items() if name != "threads"}}
 
 
 def exported_runners(folder: Path, precision: str, threads: int = 0) -> dict[str, Runner]:
