@@ -185,7 +185,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--note", default="", help="a remark that is written into the result, e.g. that the machine was busy")
     parser.add_argument("--form", choices=FORMS, nargs="+", default=["plain"], help="of the generators, see kdlib.deploy.inference_form; several: all of them")
     parser.add_argument("--runtimes", nargs="+", choices=tuple(RUNTIMES), default=list(RUNTIMES))
-    parser.add_argument("--rounds", type=int, default=20, help="turns of each variant (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=10, help="turns of each variant (default: %(default)s)")
     parser.add_argument("--timed", type=int, default=3, help="timed calls a turn (default: %(default)s)")
     parser.add_argument("--no-memory", action="store_true", help="leave out the peak memory, for which every variant gets a process of its own")
     options = parser.parse_args(arguments)
