@@ -1,6 +1,6 @@
 """Where a generator's time goes by kind of layer, beside its multiply-accumulates: PyTorch eager and ONNX Runtime.
 
-    python benchmarks/layer_profile.py --size 256 --json runs/reference/deployment/layers_256.json
+    python benchmarks/layer_profile.py --size 256 --json runs/reference/deployment/MACHINE/layers_256.json
     python benchmarks/layer_profile.py --model mini/teacher --model mini/alpha48-kd
 
 Batch 1. Which networks: as in benchmarks/latency.py, of which this shows the teacher and one student.

@@ -45,11 +45,12 @@ def asks_for_discriminator(training: TrainingSettings, losses: LossWeights) -> b
 
 def make_learner(
     nets: Networks, training: TrainingSettings, losses: LossWeights, diversity_iterations: int, teacher: Networks | None = None,
-    workers: Workers = Workers(),
+    workers: Workers = Workers(), resumed: bool = False,
 ) -> Learner:  # fmt: skip
     """Optimisers and moving average for freshly built ``nets`` (on their device already).
 
     Adam with the thesis's settings (5.3.1) for every network; F learns with its own rate, which distillation raises.
+    ``resumed``: all that is learned comes from a checkpoint afterwards, see `kdlib.trainer.restore`.
     Raises `InputError` where the teacher lacks what a setting needs of it.
     """
     if teacher is None:
@@ -61,7 +62,7 @@ def make_learner(
             raise InputError(
                 "filter_score or perceptual_network = 'discriminator', or discriminator_start = 'teacher': the teacher given has no discriminator"
             )
-        take_style_space(nets, teacher, training, losses)
+        take_style_space(nets, teacher, training, losses, resumed)
         if training.discriminator_start == "teacher":
             _take_discriminator(nets, teacher)
     for _, network in (*nets.modules(), *(teacher.modules() if teacher else ())):

@@ -36,14 +36,17 @@ class Fit:
     lambda_energy: float = 0.0
 
 
-def take_style_space(nets: Networks, teacher: Networks, training: TrainingSettings, losses: LossWeights) -> None:
-    """Give the student ``nets`` the mapping network that ``style_space`` says. Raises `InputError` where widths forbid it."""
+def take_style_space(nets: Networks, teacher: Networks, training: TrainingSettings, losses: LossWeights, resumed: bool = False) -> None:
+    """Give the student ``nets`` the mapping network that ``style_space`` says. Raises `InputError` where widths forbid it.
+
+    ``resumed``: its weights come from a checkpoint afterwards, so that none have to be fitted.
+    """
     if training.style_space == "own":
         return
     mine, its = nets.mapping_network, teacher.mapping_network
     if training.style_space == "teacher":
         take_weights(mine, its, "style_space = 'teacher': the teacher given has another mapping network than the preset's teacher_alpha says")
-    else:
+    elif not resumed:
         fit(mine, its, nets.arch.domains, training.seed, Fit(steps=training.style_fit_iterations, lambda_energy=losses.lambda_style_energy))
     if training.style_space != "init":
         mine.requires_grad_(False)

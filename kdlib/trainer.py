@@ -71,7 +71,7 @@ def _train(run: Run, settings: RunSettings, dataset: Dataset, teacher: Networks 
     device = prepare(settings.preset.machine, training.allow_tf32)
     learner = make_learner(
         settings.build(training.seed).to(device), training, settings.preset.losses, settings.diversity_iterations,
-        teacher.to(device) if teacher is not None else None, workers,
+        teacher.to(device) if teacher is not None else None, workers, resumed=bool(checkpoints_of(run)),
     )  # fmt: skip
     window = restore(learner, run)
     if workers.first:

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from kdlib.architecture import Architecture
-from kdlib.book.deployment_report import card, commands, fragments, sizes
+from kdlib.book.deployment_report import TIMED, card, commands, fragments, latency_table, sizes
 from kdlib.paths import REPOSITORY
 
 ENVIRONMENT = {
@@ -72,8 +72,9 @@ SUMS = {"pictures": 12, "rows": [{"model": "mini/teacher", "network": "style_enc
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("deployment")
+    (folder / "amx").mkdir()
     for name, result in {"latency_256": LATENCY, "layers_64": LAYERS, "export_teacher": EXPORT, "demo": DEMO, "integer_sums": SUMS}.items():
-        (folder / f"{name}.json").write_text(json.dumps({**result, "environment": ENVIRONMENT}))
+        (folder / ("amx" if name in TIMED else "") / f"{name}.json").write_text(json.dumps({**result, "environment": ENVIRONMENT}))
     return fragments(folder)
 
 
@@ -109,7 +110,7 @@ def test_figures_hold_the_measured_numbers(made):
 
 def test_what_is_not_measured_is_named(tmp_path, made):
     empty = fragments(tmp_path)
-    assert empty["latency_64"] == "Not measured yet: `python benchmarks/latency.py --size 64 --threads 2 --json runs/reference/deployment/latency_64.json`.\n"
+    assert empty["latency_64"] == "Not measured yet: `python benchmarks/latency.py --size 64 --threads 2 --json runs/reference/deployment/MACHINE/latency_64.json`.\n"
     assert "kdlib export mini/teacher" in empty["scores"] and set(empty) == set(made)
     assert "kdlib export mini/alpha48-kd" in made["scores"] and "kdlib export mini/teacher" not in made["scores"]  # of two, one is there
 
@@ -118,16 +119,35 @@ def test_the_model_card_has_files_and_times(tmp_path):
     assert card(tmp_path) == ""
     rows = [{"model": "mini/teacher", "runtime": r, "precision": p, "median_seconds": s, "p90_seconds": s, "seconds": [s]}
             for r, p, s in (("eager", "fp32", 0.5), ("onnxruntime", "fp32", 0.25), ("openvino", "int8", 0.125))]  # fmt: skip
-    for name, result in {"export_teacher": EXPORT, "latency_trained": {**LATENCY, "rows": rows}}.items():
-        (tmp_path / f"{name}.json").write_text(json.dumps({**result, "environment": ENVIRONMENT}))
+    of = {"mini/teacher": macs(50 * 10**9)}
+    slower = [{**one, "median_seconds": 2 * one["median_seconds"]} for one in rows[:-1]]
+    named = {**ENVIRONMENT, "arithmetic": ["FP32", "avx2", "amx_int8"]}
+    for name, result, environment in (("export_teacher", EXPORT, ENVIRONMENT), ("amx/latency_trained", {**LATENCY, "models": of, "rows": rows, "refused": {}}, named),
+                                      ("old/latency_trained", {**LATENCY, "models": of, "rows": slower, "refused": {}}, {**ENVIRONMENT, "processor": "Slide rule"})):  # fmt: skip
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / f"{name}.json").write_text(json.dumps({**result, "environment": environment}))
     assert "ONNX Runtime, fp32 | OpenVINO, int8 |" in card(tmp_path)
-    assert "| `mini/teacher` | 3.00 MiB | – | 6.00 MiB | 250 ms | 125 ms |" in card(tmp_path) and "Abacus 2000" in card(tmp_path)
+    assert "| `mini/teacher` | 3.00 MiB | – | 6.00 MiB | 250 ms / 500 ms | 125 ms / – |" in card(tmp_path)
+    assert card(tmp_path).endswith("on two cores: Abacus 2000 (AMX) / Slide rule.")
+    both = fragments(tmp_path)["latency_trained"]
+    assert both.index("**Abacus 2000 (AMX).**") < both.index("| OpenVINO, int8 |") < both.index("**Slide rule.**") < both.rindex("| PyTorch, fp32 |")
 
 
 def test_every_command_is_on_the_page(made):
     page = (REPOSITORY / "book" / "deployment.md").read_text(encoding="utf-8")
     assert set(re.findall(r"_generated/deployment_(\w+)\.md", page)) == set(made)
     assert all(command in made["commands"] for command in commands().values()) and len(commands()) == made["commands"].count("python ")
+
+
+def test_a_reason_is_given_once():
+    every = [f"{model}, PyTorch{kind}, bf16" for model in ("teacher", "α = 128", "α = 128, joined") for kind in ("", ", compiled")]
+    refused = dict.fromkeys(every, "no bfloat16") | {"α = 128, joined, OpenVINO, int8": "no such layer", "memory of teacher, PyTorch, fp32": "killed"}
+    result = {**LATENCY, "models": {**LATENCY["models"], "α = 128, joined": macs(10)}, "refused": refused, "environment": ENVIRONMENT}
+    told = (
+        "Not measured here: PyTorch, bf16 and PyTorch, compiled, bf16 (no bfloat16); OpenVINO, int8 of α = 128, joined (no such layer); "
+        "peak memory of PyTorch, fp32 of teacher (killed)."
+    )
+    assert told in latency_table(result)
 
 
 def test_an_export_in_another_form_is_named_by_it():

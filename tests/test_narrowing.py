@@ -166,7 +166,9 @@ def test_candidates_are_compared_with_the_teacher_of_their_own_form(tmp_path):
         {"model": name, "runtime": "openvino", "precision": precision, "median_seconds": value / faster}
         for name, value in seconds.items() for precision, faster in (("fp32", 1), ("int8", 4))
     ]  # fmt: skip
-    (tmp_path / "latency_64.json").write_text(json.dumps({"models": models, "rows": rows, "threads": 2}))
+    (tmp_path / "here").mkdir()
+    about = {"threads": 2, "environment": {"processor": "Abacus 2000"}}
+    (tmp_path / "here" / "latency_64.json").write_text(json.dumps({"models": models, "rows": rows, **about}))
     text = width_report.fragments(tmp_path)["candidates_64"].replace("\N{NO-BREAK SPACE}", " ")
     cells = {line.split(" | ")[0].strip("| "): line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("|")}
     assert cells["teacher, joined"][2:] == ["", "", "60 ms", "15 ms"]
@@ -178,7 +180,7 @@ def test_candidates_are_compared_with_the_teacher_of_their_own_form(tmp_path):
     large["half"] |= {"design": dataclasses.asdict(GeneratorDesign((64, 96, 128, 160), pixel_shuffle=2))}
     for faster, verdict in ((1, "**The aim is reached** in floats."), (0.1, "**The aim is not reached** in floats.")):
         slower = [{**row, "median_seconds": row["median_seconds"] / faster} for row in rows]
-        (tmp_path / "latency_256.json").write_text(json.dumps({"models": large, "rows": slower, "threads": 2}))
+        (tmp_path / "here" / "latency_256.json").write_text(json.dumps({"models": large, "rows": slower, **about}))
         assert verdict in width_report.fragments(tmp_path)["candidates_256"]
 
 

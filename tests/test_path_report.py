@@ -39,7 +39,7 @@ def test_nothing_run_says_so(tmp_path, monkeypatch):
     assert text.startswith("*Not run yet:* `teacher_critic`") and "--preset small" in text
 
 
-def test_a_column_a_station_and_how_the_last_one_stands(repository, monkeypatch):
+def test_a_line_a_station_and_how_the_last_one_stands(repository, monkeypatch):
     import made_up_study
 
     monkeypatch.setitem(made_up_study.EXTRA, "trimmed", -30.0)
@@ -47,14 +47,15 @@ def test_a_column_a_station_and_how_the_last_one_stands(repository, monkeypatch)
         write_run(repository, path_report.PRESET, MAIN, True, 777, variant, pictures=False)
     text = plain(path_report.fragments(load_study(path_report.PRESET))["steps"])
     assert [f"{i}. {path_report.STEPS[v]}" for i, v in enumerate(path_report.STEPS, 1)] == text.splitlines()[: len(path_report.STEPS)]
-    lines = {line.split(" | ")[0].strip("| "): line.strip("| ").split(" | ")[1:] for line in text.splitlines() if line.startswith("|")}
-    assert lines[""][-1] == "1 seed" and "| | teacher | start | step 1 | step 2 | tried 2a |" in text.replace("|  |", "| |")
+    heads, _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|"))
+    lines = {row[0]: dict(zip(heads, row, strict=True)) for row in rows}
+    assert list(lines) == ["teacher", "start", "step 1", "step 2", "tried 2a"] and lines["step 2"][""] == "1 seed"
     teacher, student = 1000 * 192**2 // 10, 1000 * MAIN**2 // 10
-    assert lines["weights"][1] == f"{student / 1e3:.3g} k ({teacher / student:.1f}×)"
+    assert lines["start"]["weights"] == f"{student / 1e3:.3g} k ({teacher / student:.1f}×)"
     mine = [made_frechet(MAIN, True, 777, guide, "trimmed") for guide in ("latent", "reference")]
-    assert [lines[f"Fréchet distance (factor network), {guide}"][-2] for guide in ("latent", "reference")] == [f"{value:.2f}" for value in mine]
+    assert lines["step 2"]["Fréchet distance (factor network)"] == " / ".join(f"{value:.2f}" for value in mine)
     assert "Tried in place of a step, and left: *2a*: nothing at full resolution." in text
-    assert "style followed, latent" not in lines
+    assert "/" not in lines["step 2"]["style followed"]  # latents have no reference to follow
     assert text.rstrip().endswith("*Not run yet:* `longer`, `fitted`, `longest`, `separable`: `python -m kdlib study --preset small`.")
     ratios = [
         " and ".join(f"{made_frechet(MAIN, True, 777, guide, v) / made_frechet(140, True, 777, guide):.2f}" for guide in ("latent", "reference"))

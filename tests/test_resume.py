@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from kdlib import style_space
 from kdlib.checkpoints import load_checkpoint, read_weights, save_checkpoint
 from kdlib.config import load_preset
 from kdlib.critters import generate
@@ -150,6 +151,19 @@ def test_negative_control(dataset, unbroken, finished_run, forget):
         "optimizers": {"log", "weights", "networks", "average", "optimizers"},
         "step": {"log", "weights", "networks", "average", "optimizers"},
     }[forget]
+
+
+@pytest.mark.parametrize("space", ["init", "fitted"])
+def test_a_resumed_run_fits_nothing_again(dataset, tmp_path, monkeypatch, space):
+    """The mapping network that was fitted before the first iteration comes from the checkpoint."""
+    asked = settings(dataset, style_space=space, style_fit_iterations=5)
+    run = train(open_run(tmp_path / "run", asked), asked, dataset, teacher(dataset), progress=False)
+    unbroken = fingerprint(run)
+    checkpoints_of(run)[-1].unlink()
+    (run.path / "finished.json").unlink()
+    monkeypatch.setattr(style_space, "fit", lambda *_, **__: pytest.fail("fitted again"))
+    train(run, asked, dataset, teacher(dataset), progress=False)
+    assert fingerprint(run) == unbroken
 
 
 @pytest.mark.parametrize("forgotten", [False, True], ids=["whole", "without adapters"])

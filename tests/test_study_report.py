@@ -116,13 +116,13 @@ def test_measured_latency_is_a_column_where_the_networks_are_the_preset_s(tmp_pa
         {"model": name, "runtime": "onnxruntime", "precision": precision, "median_seconds": seconds[name] * factor}
         for name in models for precision, factor in (("int8", 0.5), ("fp32", 1.0))
     ]  # fmt: skip
-    (tmp_path / "deployment").mkdir()
-    (tmp_path / "deployment" / "latency_64.json").write_text(json.dumps({"models": models, "rows": rows}))
+    (tmp_path / "mini").mkdir()
+    (tmp_path / "mini" / "latency_64.json").write_text(json.dumps({"models": models, "rows": rows}))
     joined = {"models": {name: {**model, "form": "joined"} for name, model in models.items()}, "rows": [{**row, "median_seconds": 7.0} for row in rows]}
-    (tmp_path / "deployment" / "latency_64_joined.json").write_text(json.dumps(joined))  # the same widths, in another order of operations
+    (tmp_path / "mini" / "latency_64_joined.json").write_text(json.dumps(joined))  # the same widths, in another order of operations
     found = study_tables.latencies(preset, tmp_path)
     assert found == {TEACHER: {"ONNX Runtime": 0.0421}, "24": {"ONNX Runtime": 0.0042}}
-    assert study_tables.latencies(load_preset("smoke"), tmp_path) == {}
+    assert study_tables.latencies(load_preset("quick"), tmp_path) == found and study_tables.latencies(load_preset("smoke"), tmp_path) == {}
     table = plain(study_tables.cost_table(preset, found))
     assert "| ONNX Runtime, a picture |" in table and "| 42.1 ms |" in table and "| 4.2 ms |" in table and table.count("| – |") == 3
 

@@ -1,7 +1,7 @@
 """The deployment page's tables and figures: Markdown made from results in runs/reference/deployment.
 
-``latency_*.json`` and ``layers_*.json`` are benchmarks' (benchmarks/latency.py, benchmarks/layer_profile.py), ``export_*.json`` the
-reports of `python -m kdlib export`, one a model. For what is not there the page has the command that makes it.
+``export_*.json`` are the reports of `python -m kdlib export`, one a model. ``latency_*.json`` and ``layers_*.json``, of benchmarks/latency.py
+and benchmarks/layer_profile.py, lie in a folder a machine (`kdlib.book.speed`). For what is not there the page has the command that makes it.
 """
 
 import json
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from kdlib.book.cost_report import shown
-from kdlib.book.speed import AIM, UNJUDGED, times_fewer_weights
+from kdlib.book.speed import AIM, MACHINE, UNJUDGED, by_machine, of_machines, processor, times_fewer_weights
 from kdlib.deploy.forms import in_form
 from kdlib.deploy.latency import RUNTIMES
 from kdlib.headlines import Headline, headlines
@@ -19,6 +19,7 @@ from kdlib.results import GUIDES, markdown_table
 from kdlib.views.latency_figures import macs_figure, milliseconds, share_figure
 
 FOLDER = "runs/reference/deployment"
+TIMED = ("latency_256", "latency_64", "latency_trained", "layers_256", "layers_64", "layers_trained", "forms_256")  # in a folder a machine
 # Trained models that are exported and timed, by the name of their report.
 DEPLOYED = {"teacher": "mini/teacher", "student": "mini/alpha48-kd", "small": "small/alpha24-kd-longer"}
 PRECISIONS = {"fp32": "float32", "fp16": "float16 weights", "int8": "8-bit integers", "pt2": "ExportedProgram"}
@@ -39,15 +40,15 @@ def commands() -> dict[str, str]:
     asked["forms_256"] = f"benchmarks/latency.py {forms}"
     asked["integer_sums"] = "benchmarks/integer_sums.py --threads 1 " + models
     asked["demo"] = "benchmarks/demo_start.py --book _build/html --pictures book/figures"
-    return {file: f"python {command} --json {FOLDER}/{file}.json" for file, command in asked.items()}
+    return {file: f"python {command} --json {FOLDER}/{f'{MACHINE}/' if file in TIMED else ''}{file}.json" for file, command in asked.items()}
 
 
 def fragments(folder: Path | None = None) -> dict[str, str]:
     """Markdown by the name of the page's part; ``folder`` holds the results, by default runs/reference/deployment."""
     folder = reference_folder() / "deployment" if folder is None else folder
-    made: dict[str, Callable[[Results], str]] = {f"latency_{which}": latency for which in ("256", "64", "trained")}
-    made |= {f"layers_{which}": layers for which in ("256", "64", "trained")} | {"forms_256": forms, "demo": demo, "integer_sums": integer_sums}
-    asked, found = commands(), {}
+    asked, writers = commands(), {"latency": latency, "layers": layers, "forms": forms}
+    found = {name: of_machines(folder, name, writers[name.partition("_")[0]], asked[name]).rstrip() + "\n" for name in TIMED}
+    made: dict[str, Callable[[Results], str]] = {"demo": demo, "integer_sums": integer_sums}
     for name, make in made.items():
         path = folder / f"{name}.json"
         found[name] = (make(_read(path)) if path.is_file() else _missing(asked[name])).rstrip() + "\n"
@@ -193,7 +194,16 @@ def _memory(result: Results) -> str:
 
 
 def _refused(result: Results) -> str:
-    return "Not measured here: " + "; ".join(f"{label} ({why})" for label, why in result["refused"].items()) + "." if result["refused"] else ""
+    """What was not measured and why: a reason once, and models only where not all of them were refused."""
+    of: dict[tuple[str, str], list[str]] = {}
+    for label, why in result["refused"].items():
+        memory, rest = ("peak memory of ", label.removeprefix("memory of ")) if label.startswith("memory of ") else ("", label)
+        model = max((m for m in result["models"] if rest.startswith(f"{m}, ")), key=len)
+        of.setdefault((why, memory + rest.removeprefix(f"{model}, ")), []).append(model)
+    reasons: dict[str, list[str]] = {}
+    for (why, what), models in of.items():
+        reasons.setdefault(why, []).append(what if len(models) == len(result["models"]) else f"{what} of {', '.join(models)}")
+    return "Not measured here: " + "; ".join(f"{' and '.join(what)} ({why})" for why, what in reasons.items()) + "." if reasons else ""
 
 
 def layers(result: Results) -> str:
@@ -262,21 +272,23 @@ def card(folder: Path | None = None) -> str:
     """The exported models' files and times in short, for the model card; empty where nothing was measured."""
     folder = reference_folder() / "deployment" if folder is None else folder
     exports = [_read(path) for which in DEPLOYED if (path := folder / f"export_{which}.json").is_file()]
-    trained = folder / "latency_trained.json"
-    if not exports or not trained.is_file():
+    timed = [_read(path) for path in by_machine(folder, "latency_trained")]
+    if not exports or not timed:
         return ""
-    timed = _read(trained)
-    times = {(r["model"], r["runtime"], r["precision"]): r["median_seconds"] for r in timed["rows"]}
-    series = [one for one in _series(timed) if one[0] in ("onnxruntime", "openvino") and one[1] in ("fp32", "int8")]
+    times = [{(r["model"], r["runtime"], r["precision"]): r["median_seconds"] for r in result["rows"]} for result in timed]
+    series = list(dict.fromkeys(one for result in timed for one in _series(result) if one[0] in ("onnxruntime", "openvino") and one[1] in ("fp32", "int8")))
     files = {precision: label for precision, label in PRECISIONS.items() if precision != "pt2"}
     heads = ["files of G, E and F; one picture", *files.values(), *(f"{RUNTIMES[runtime]}, {precision}" for runtime, precision in series)]
     lines = []
     for export in exports:
         together = {p: sum(count for file, count in export["bytes"].items() if file.startswith(f"{p}/")) for p in files}
-        spent = [times.get((export["model"], *one)) for one in series]
+        spent = [[of_one.get((export["model"], *one)) for of_one in times] for one in series]
         lines.append([f"`{export['model']}`", *(_bytes(together[p]) if together[p] else "–" for p in files),
-                      *("–" if seconds is None else milliseconds(seconds) for seconds in spent)])  # fmt: skip
-    about = f"Exported ({{doc}}`deployment`); times are those of the generator, batch 1, medians. {_machine(timed)}."
+                      *(" / ".join("–" if seconds is None else milliseconds(seconds) for seconds in machines) for machines in spent)])  # fmt: skip
+    about = (
+        f"Exported ({{doc}}`deployment`); times are those of the generator, batch 1, medians, on two cores: "
+        f"{' / '.join(processor(result) for result in timed)}."
+    )
     return _joined([markdown_table(heads, lines), about])
 
 

@@ -52,7 +52,7 @@ def _scores(group: Group) -> list[Headline]:
 
 
 def steps(study: Study) -> str:
-    """What is done at each step, and a column a station: cost, scores of both guides, time of training."""
+    """What is done at each step, and a line a station: cost, scores latent- and reference-guided, time of training."""
     groups = _groups(study)
     if not groups:
         return ""
@@ -60,16 +60,20 @@ def steps(study: Study) -> str:
     told = [f"{i}. {text}" for i, text in enumerate(STEPS.values(), 1)]
     others = [f"*{which}*: {text}" for which, text in INSTEAD.values() if f"tried {which}" in groups]
     tried = f"Tried in place of a step, and left: {'; '.join(others)}." if others else ""
-    lines = [[name, *(_fewer(study, group, key) for group in whole.values())] for key, name in (("parameters", "weights"), ("macs", "MACs"))]
-    for headline in _scores(next(iter(whole.values()))):
-        for guide in GUIDES:
-            spreads = [group.score(guide, headline.key) for group in whole.values()]
-            if any(spreads):
-                cells = [NONE if spread is None else tidy(spread.text(min(headline.digits, 2))) for spread in spreads]
-                lines.append([f"{headline.heading}, {guide}", *cells])
-    lines.append(["hours of training", *(_hours(group) for group in whole.values())])
-    lines.append(["", *(seeds_text(len(group.rows)) for group in whole.values())])
-    return joined("\n".join(told), tried, markdown_table(["", *whole], lines))
+    scores = _scores(next(iter(whole.values())))
+    lines = [
+        [name, *(_fewer(study, group, key) for key in ("parameters", "macs")), *(_both(group, headline) for headline in scores), _hours(group),
+         seeds_text(len(group.rows))]
+        for name, group in whole.items()
+    ]  # fmt: skip
+    heads = ["latent / reference", "weights", "MACs", *(headline.heading for headline in scores), "hours of training", ""]
+    return joined("\n".join(told), tried, markdown_table(heads, lines))
+
+
+def _both(group: Group, headline: Headline) -> str:
+    """A score of both guides, or of the one that has it."""
+    spreads = [spread for guide in GUIDES if (spread := group.score(guide, headline.key)) is not None]
+    return tidy(" / ".join(spread.text(min(headline.digits, 2)) for spread in spreads)) or NONE
 
 
 def _fewer(study: Study, group: Group, key: str) -> str:

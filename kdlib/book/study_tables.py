@@ -91,9 +91,8 @@ def factor_table(results: StudyResults, guide: str) -> str:
 def latencies(preset: Preset, folder: Path | None = None) -> dict[str, dict[str, float]]:
     """Median seconds of one translation by the generator, in float32, by width ("teacher", "24", ...) and runtime.
 
-    From results of benchmarks/latency.py in runs/reference/deployment/latency*.json and runs/reference/<preset>/latency*.json, where their
-    networks are the preset's in size and widths, and their operations in the trained order: training changes no time. Empty where nothing
-    was measured.
+    From results of benchmarks/latency.py in runs/reference/<preset>/latency*.json, the preset's or its base's, where their networks are the
+    preset's in size and widths, and their operations in the trained order: training changes no time. Empty where nothing was measured.
     """
     folder = folder or reference_folder()
     alphas = {TEACHER: (preset.networks.teacher_alpha, False), **{str(alpha): (alpha, True) for alpha in preset.study.alphas}}
@@ -101,7 +100,7 @@ def latencies(preset: Preset, folder: Path | None = None) -> dict[str, dict[str,
         name: dataclasses.asdict(preset.architecture(len(SPECIES), alpha=alpha, student=student)) for name, (alpha, student) in alphas.items()
     }
     found: dict[str, dict[str, float]] = {}
-    for path in (p for place in ("deployment", preset.name) for p in sorted((folder / place).glob("latency*.json"))):
+    for path in (p for place in (preset.base, preset.name) if place for p in sorted((folder / place).glob("latency*.json"))):
         result = json.loads(path.read_text(encoding="utf-8"))
         for row in result["rows"]:
             counted = result["models"][row["model"]]

@@ -1,7 +1,7 @@
 """The page on where width should go: Markdown from results in runs/reference/width and from the kept runs of preset ``width``.
 
-``sensitivity.json`` is of benchmarks/stage_sensitivity.py, ``latency_64.json`` and ``latency_256.json`` of benchmarks/latency.py with
---candidates. For what is not there the page has the command that makes it.
+``sensitivity.json`` is of benchmarks/stage_sensitivity.py; ``latency_64.json`` and ``latency_256.json``, in a folder a machine, are of
+benchmarks/latency.py with --candidates. For what is not there the page has the command that makes it.
 """
 
 import json
@@ -11,7 +11,7 @@ from typing import Any
 
 from kdlib.book.cost_report import shown
 from kdlib.book.seeds import BLANK, Group, seeds_text, tidy
-from kdlib.book.speed import AIM, JOINED_TEACHER, UNJUDGED, architecture_of, teacher_of, times_fewer_weights
+from kdlib.book.speed import AIM, JOINED_TEACHER, MACHINE, UNJUDGED, architecture_of, of_machines, teacher_of, times_fewer_weights
 from kdlib.book.study_report import Study, load_study, main_scores
 from kdlib.deploy.latency import RUNTIMES
 from kdlib.headlines import CRITTER_DISTANCE, Headline
@@ -27,7 +27,7 @@ MODEL = "mini/alpha48-kd"
 SENSITIVITY = f"python benchmarks/stage_sensitivity.py --model {MODEL} --json {FOLDER}/sensitivity.json"
 CANDIDATES = (
     "python benchmarks/latency.py --size {size} --candidates benchmarks/width_candidates.toml --runtimes eager onnxruntime openvino --no-memory "
-    "--threads 2 --json {folder}/latency_{size}.json"
+    "--threads 2 --json {folder}/{machine}/latency_{size}.json"
 )
 STUDY = (
     f"python -m papermill notebooks/04_student.py runs/methods/alpha48-kd-{RECIPE}/04_student.ipynb -p preset {METHODS} -p alpha 48 -p distill True "
@@ -56,11 +56,12 @@ def fragments(folder: Path | None = None) -> dict[str, str]:
     parts: dict[str, tuple[str, Callable[[Results], str], str]] = {
         "stages": ("sensitivity", stages, SENSITIVITY),
         "sensitivity": ("sensitivity", sensitivity, SENSITIVITY),
-        **{f"candidates_{size}": (f"latency_{size}", candidates, CANDIDATES.format(size=size, folder=FOLDER)) for size in (64, 256)},
     }
     found = {name: _made(folder / f"{file}.json", make, command) for name, (file, make, command) in parts.items()}
+    timings = {size: CANDIDATES.format(size=size, folder=FOLDER, machine=MACHINE) for size in (64, 256)}
+    found |= {f"candidates_{size}": of_machines(folder, f"latency_{size}", candidates, command).rstrip() + "\n" for size, command in timings.items()}
     found["trained"] = trained(load_study(PRESET), load_study(METHODS)).rstrip() + "\n"
-    asked = (SENSITIVITY, *(CANDIDATES.format(size=size, folder=FOLDER) for size in (64, 256)), *STUDY)
+    asked = (SENSITIVITY, *timings.values(), *STUDY)
     return found | {"commands": "```bash\n" + "\n".join(asked) + "\n```\n"}
 
 
