@@ -5,6 +5,7 @@ import json
 import re
 
 import pytest
+from made_up_study import plain
 
 from kdlib.architecture import Architecture
 from kdlib.book.deployment_report import TIMED, card, commands, fragments, latency_table, sizes
@@ -46,10 +47,11 @@ DEMO = {
     "browser": "Chromium 1", "rounds": 2, "median_seconds": 2.1, "seconds": [1.9, 2.3], "times": [{"teacher": "9 ms · 6 MB", "student": "4 ms · 1 MB"}],
 }  # fmt: skip
 NAMES = ("generator", "style_encoder", "mapping_network")
+COARSE, ROUNDING = {"max": 0.25, "mean": 0.013}, {"max": 8.24e-6, "mean": 1.3e-7}
 EXPORT = {
     "model": "mini/teacher", "about": {"form": "plain"},
     "bytes": {f"{p}/{n}.{'pt2' if p == 'pt2' else 'onnx'}": i * 2**20 for i, p in enumerate(("fp32", "int8", "pt2"), 1) for n in NAMES},
-    "errors": [{"network": n, "runtime": r, "precision": "int8", "max": 0.25, "mean": 0.013, "relative": 0.1} for r in ("ONNX Runtime", "OpenVINO") for n in NAMES],
+    "errors": [{"network": n, "runtime": r, "precision": "int8", "relative": 0.1, **(ROUNDING if n == "style_encoder" else COARSE)} for r in ("ONNX Runtime", "OpenVINO") for n in NAMES],
     "quantisation": {
         n: {
             "sensitivity": [{"layer": f"decode.{i}.conv2/Conv", "relative": 0.1 / (i + 1)} for i in range(6)], "in_float": ["decode.0.conv2/Conv"],
@@ -89,8 +91,8 @@ def made(tmp_path_factory):
         ("demo", ["**2.1 s** after", "median of 2 starts", "1.9 to 2.3 s, in Chromium 1 without", "same machine. Abacus 2000, 3 threads"]),
         ("layers_64", ["| instance norm | 30.0 % / 0.0 % |", "30 % of the time goes to layers that the count does not know", "instance norm at 256 px", "medians of 15 passes"]),
         ("sizes", ["| mini/teacher, float32 | 1.00 MiB | 1.00 MiB | 1.00 MiB | 3.00 MiB |", "| mini/teacher, 8-bit integers | 2.00 MiB |"]),
-        ("errors", ["| mini/teacher, OpenVINO, int8 | 2.5e-01 (1.3e-02) |"]),
-        ("scores", ["| PyTorch | 34.10 / 35.10 |", "| 8-bit integers | 34.40 / 35.40 |", "– / 0.900", "31.2 dB", "1,200 translations each",
+        ("errors", ["| mini/teacher, OpenVINO, int8 | 0.25 (0.013) | 8.2e-6 (1.3e-7) |"]),
+        ("scores", ["| mini/teacher, latent / reference | PyTorch | 8-bit integers |", "| 34.10 / 35.10 | 34.40 / 35.40 |", "– / 0.900", "| – | 31.2 dB |", "1,200 translations each",
                     "Beyond the tolerance: 8-bit integers (reference leak too large)."]),
         ("integer_sums", ["| mini/teacher, $E$ | 0.250 / 0.062 | 0.125 / 0.125 |", "12 translations of validation pictures. Abacus 2000"]),
         ("quantisation", ["| $G$ | 1 of 22 | `decode.0.conv2` (0.100), `decode.1.conv2` (0.050)", "0 in float: PSNR 26.6 < 30 dB; 1 in float: within the tolerance"]),
@@ -98,7 +100,7 @@ def made(tmp_path_factory):
 )  # fmt: skip
 def test_what_a_part_says(made, part, said):
     for words in said:
-        assert words in made[part], made[part]
+        assert words in plain(made[part]), made[part]
 
 
 def test_figures_hold_the_measured_numbers(made):

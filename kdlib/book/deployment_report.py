@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from kdlib.book.cost_report import shown
+from kdlib.book.seeds import BLANK
 from kdlib.book.speed import AIM, MACHINE, UNJUDGED, by_machine, of_machines, processor, times_fewer_weights
 from kdlib.deploy.forms import in_form
 from kdlib.deploy.latency import RUNTIMES
@@ -115,7 +116,7 @@ def latency_table(result: Results) -> str:
             if row is None:
                 cells.append("–")
                 continue
-            text = f"{milliseconds(row['median_seconds'])} ({milliseconds(row['p90_seconds'])})"
+            text = f"{milliseconds(row['median_seconds'])} ({milliseconds(row['p90_seconds'])})".replace(" ms", f"{BLANK}ms")
             cells.append(text + (f", {of_teacher['median_seconds'] / row['median_seconds']:.1f}×" if of_teacher and model != models[0] else ""))
         table.append([f"{RUNTIMES[runtime]}, {precision}", *cells])
     count = len(result["rows"][0]["seconds"])
@@ -187,7 +188,7 @@ def _memory(result: Results) -> str:
     heads, table = ["file, peak of the process", *result["models"]], []
     for runtime, precision in _series(result):
         found = [rows.get((model, runtime, precision)) for model in result["models"]]
-        cells = ["–" if r is None else f"{_bytes(r['file_bytes'])}, {_bytes(r['peak_bytes']) if 'peak_bytes' in r else '–'}" for r in found]
+        cells = ["–" if r is None else f"{_bytes(r['file_bytes'])}, {_bytes(r['peak_bytes']) if 'peak_bytes' in r else '–'}".replace(" MiB", f"{BLANK}MiB") for r in found]
         table.append([f"{RUNTIMES[runtime]}, {precision}", *cells])
     about = "The peak is that of a process of its own, libraries included. PyTorch's rows count weights in the place of a file."
     return _joined([markdown_table(heads, table), about])
@@ -298,8 +299,16 @@ def errors(exports: list[Results]) -> str:
     for export in exports:
         for runtime, precision in dict.fromkeys((e["runtime"], e["precision"]) for e in export["errors"]):
             own = {e["network"]: e for e in export["errors"] if (e["runtime"], e["precision"]) == (runtime, precision)}
-            lines.append([f"{_name(export)}, {runtime}, {precision}", *(f"{own[n]['max']:.1e} ({own[n]['mean']:.1e})" for n in NETWORKS)])
+            lines.append([f"{_name(export)}, {runtime}, {precision}", *(f"{_short(own[n]['max'])}{BLANK}({_short(own[n]['mean'])})" for n in NETWORKS)])
     return markdown_table(["largest (mean) absolute error", *NETWORKS.values()], lines)
+
+
+def _short(error: float) -> str:
+    """Two digits, and a power of ten where it is small: 0.25, 8.2e-6."""
+    if error >= 0.001 or error == 0:
+        return f"{error:.2g}"
+    digits, power = f"{error:.1e}".split("e")
+    return f"{digits}e{int(power)}"
 
 
 def scores(exports: list[Results]) -> str:
@@ -313,11 +322,9 @@ def scores(exports: list[Results]) -> str:
         networks = {n["name"]: n["scores"] for n in found["protocol"]["feature_networks"]}
         known = {f"{guide}_{key}": value for guide in GUIDES for key, value in next(iter(found["of"].values()))[guide].items()}
         asked = [h for h in headlines([{"feature_networks": networks, **known}]) if any(h.key in s[g] for s in found["of"].values() for g in GUIDES)]
-        lines = []
-        for name, guides in found["of"].items():
-            noise = f"{found['psnr'][name]:.1f} dB" if name in found["psnr"] else "–"
-            lines.append([JUDGED.get(name, name), *(_both(guides, h) for h in asked), noise])
-        parts.append(markdown_table([f"{_name(export)}, latent / reference", *(h.heading for h in asked), "PSNR to PyTorch"], lines))
+        lines = [[h.heading, *(_both(guides, h) for guides in found["of"].values())] for h in asked]
+        lines.append(["PSNR to PyTorch", *(f"{found['psnr'][name]:.1f} dB" if name in found["psnr"] else "–" for name in found["of"])])
+        parts.append(markdown_table([f"{_name(export)}, latent / reference", *(JUDGED.get(name, name) for name in found["of"])], lines))
         broken = [f"{JUDGED[name]} ({', '.join(text)})" for name, text in found["violations"].items() if text]
         kept = f"Beyond the tolerance: {'; '.join(broken)}." if broken else "All are within the tolerance."
         parts.append(f"{found['protocol']['outputs']:,} translations each, run by ONNX Runtime where nothing else is said. {kept}")

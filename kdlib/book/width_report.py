@@ -128,7 +128,8 @@ def candidates(result: Results) -> str:
     """
     models, rows = result["models"], {(r["model"], r["runtime"], r["precision"]): r for r in result["rows"]}
     first = next(iter(models))
-    series = sorted({(r, p) for _, r, p in rows}, key=lambda one: (list(RUNTIMES).index(one[0]), one[1]))
+    told = {(r, p) for _, r, p in rows if p != "fp16 weights"}  # which runtimes turn back into float32 once, when they load a file
+    series = sorted(told, key=lambda one: (list(RUNTIMES).index(one[0]), one[1]))
     heads = ["generator", "channels", "weights of G, E, F", "MACs of G", *(f"{RUNTIMES[r]}, {p}" for r, p in series)]
     lines = []
     for name, counted in models.items():
@@ -175,9 +176,13 @@ def _aim(result: Results, series: list[tuple[str, str]]) -> str:
         told.append(f"{RUNTIMES[runtime]}, {precision}: {', '.join(fast) if fast else 'none'}")
     aim = f"The aim is {AIM['times_faster']} times the teacher's speed at {AIM['fewer_weights']} times fewer weights of G, E and F together"
     if next(iter(models.values()))["image_size"] != 256:
-        return f"{aim}, at 256 px. Here so fast and so small: " + "; ".join(told) + "."
+        return f"{aim}, at 256 px. Here so fast and so small:\n\n{_bullets(told)}"
     verdict = f"**The aim is {'' if reached else 'not '}reached** in floats."
-    return f"{aim}, and {AIM['pictures_a_second']} pictures a second. So fast and so small: {'; '.join(told)}. {verdict}"
+    return f"{aim}, and {AIM['pictures_a_second']} pictures a second. {verdict} So fast and so small:\n\n{_bullets(told)}"
+
+
+def _bullets(lines: list[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)
 
 
 def trained(study: Study, methods: Study) -> str:
