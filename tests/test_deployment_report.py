@@ -150,6 +150,9 @@ def test_a_reason_is_given_once():
         "peak memory of PyTorch, fp32 of teacher (killed)."
     )
     assert told in latency_table(result)
+    del result["models"]
+    result |= {"rows": LATENCY["rows"][:1], "refused": {"teacher, OpenVINO, fp16": "no such arithmetic"}}
+    assert "Not measured here: OpenVINO, fp16 (no such arithmetic)." in latency_table(result)
 
 
 def test_an_export_in_another_form_is_named_by_it():

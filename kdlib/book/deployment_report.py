@@ -196,14 +196,15 @@ def _memory(result: Results) -> str:
 
 def _refused(result: Results) -> str:
     """What was not measured and why: a reason once, and models only where not all of them were refused."""
+    known = dict.fromkeys([*result.get("models", ()), *(row["model"] for row in result["rows"])])  # a notebook's result counts no models
     of: dict[tuple[str, str], list[str]] = {}
     for label, why in result["refused"].items():
         memory, rest = ("peak memory of ", label.removeprefix("memory of ")) if label.startswith("memory of ") else ("", label)
-        model = max((m for m in result["models"] if rest.startswith(f"{m}, ")), key=len)
+        model = max((m for m in known if rest.startswith(f"{m}, ")), key=len)
         of.setdefault((why, memory + rest.removeprefix(f"{model}, ")), []).append(model)
     reasons: dict[str, list[str]] = {}
     for (why, what), models in of.items():
-        reasons.setdefault(why, []).append(what if len(models) == len(result["models"]) else f"{what} of {', '.join(models)}")
+        reasons.setdefault(why, []).append(what if len(models) == len(known) else f"{what} of {', '.join(models)}")
     return "Not measured here: " + "; ".join(f"{' and '.join(what)} ({why})" for why, what in reasons.items()) + "." if reasons else ""
 
 
