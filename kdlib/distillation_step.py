@@ -10,7 +10,8 @@ Methods that are no part of the thesis, each left out unless its setting asks fo
   pixel and in features of a network (Chen et al. 2020, "Distilling portable GANs"; `kdlib.perceptual`);
 * feature distillation, ``lambda_feature`` (GAN Compression, Li et al. 2020; `kdlib.feature_distillation`);
 * the teacher's style space, ``style_space`` (`kdlib.style_space`); ``lambda_style_match``: the student's E reads off a picture the code
-  that the teacher's reads, an L1 between codes in an update of its own;
+  that the teacher's reads, an L1 between codes in an update of its own. The teacher's E has learned already to see past a move of the picture
+  (``style_warp``); with ``style_match_warp`` off the student's is not taught it again, and has its few weights for pictures as they are;
 * knowledge filtering, ``filter_keep`` and ``filter_score`` (the thesis's section 6.2; `kdlib.knowledge_filter`): the teacher's pictures, and
   the codes they were drawn with, are examples only where the picture is among the best. Weighted are the real side of Eqs 31 to 33,
   Eqs 35 and 36, output and feature distillation. Not weighted are Eqs 34, 37 and 38, in which no picture of the teacher's has a part;
@@ -18,7 +19,7 @@ Methods that are no part of the thesis, each left out unless its setting asks fo
 """
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor
@@ -136,7 +137,8 @@ def distillation_step(it: Iteration) -> None:
 
     if w.lambda_style_match > 0:
         with it.autocast():
-            codes = [(it.encode(nets.style_encoder, x, y), s) for x, y, s in ((b.x, b.y, s_source), (b.x_ref, b.y_ref, s_reference))]
+            read = partial(it.encode, nets.style_encoder) if it.learner.training.style_match_warp else nets.style_encoder
+            codes = [(read(x, y), s) for x, y, s in ((b.x, b.y, s_source), (b.x_ref, b.y_ref, s_reference))]
         match = sum(style_reconstruction_loss(mine, its) for mine, its in codes) / len(codes)
         it.update("KD/E/reference", {"match": (w.lambda_style_match, match)}, ["style_encoder"])
 

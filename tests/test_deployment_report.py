@@ -8,7 +8,7 @@ import pytest
 from made_up_study import plain
 
 from kdlib.architecture import Architecture
-from kdlib.book.deployment_report import TIMED, card, commands, fragments, latency_table, sizes
+from kdlib.book.deployment_report import TIMED, card, commands, fragments, latency_table, sizes, summary
 from kdlib.paths import REPOSITORY
 
 ENVIRONMENT = {
@@ -133,6 +133,16 @@ def test_the_model_card_has_files_and_times(tmp_path):
     assert card(tmp_path).endswith("on two cores: Abacus 2000 (AMX) / Slide rule.")
     both = fragments(tmp_path)["latency_trained"]
     assert both.index("**Abacus 2000 (AMX).**") < both.index("| OpenVINO, int8 |") < both.index("**Slide rule.**") < both.rindex("| PyTorch, fp32 |")
+
+
+def test_the_first_page_has_a_sentence_a_machine(tmp_path):
+    assert summary(tmp_path).startswith("Not measured yet: `python benchmarks/latency.py --size 256")
+    for name, rows in (("a", LATENCY["rows"]), ("b", LATENCY["rows"][:2])):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "latency_256.json").write_text(json.dumps({**LATENCY, "rows": rows, "environment": ENVIRONMENT}))
+    first, second = summary(tmp_path).split("\n\n")
+    assert "takes the thesis's teacher 400 ms in OpenVINO and its student of α = 128, with 5.0 times fewer" in first
+    assert first.endswith("100 ms: **4.0 times faster** (2.0 in PyTorch).") and second.endswith("300 ms: **2.0 times faster**.")
 
 
 def test_every_command_is_on_the_page(made):

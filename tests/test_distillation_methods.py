@@ -288,6 +288,12 @@ def test_the_style_encoder_learns_to_read_the_teacher_s_codes():
     expected = [(nets.style_encoder(x, y) - teacher.style_encoder(x, y)).abs().mean() for x, y in ((batch.x, batch.y), (batch.x_ref, batch.y_ref))]
     assert list(losses) == ["KD/E/reference/match"]
     assert losses["KD/E/reference/match"] == pytest.approx((sum(expected) / 2).item(), rel=1e-5)
+    seen = {}
+    for warped in (True, False):
+        training = dataclasses.replace(STILL, style_warp=1.0, style_match_warp=warped)
+        again = make_learner(student(), training, dataclasses.replace(NOTHING, lambda_style_match=2.0), 10, teacher)
+        seen[warped] = train_iteration(again, batch).read()["KD/E/reference/match"]
+    assert seen[False] == losses["KD/E/reference/match"] != seen[True]  # as they are, whatever else is moved
     before = copy.deepcopy(nets.generator.state_dict())
     moving = make_learner(nets, TRAINING, dataclasses.replace(NOTHING, lambda_style_match=2.0), 10, teacher)
     found = [train_iteration(moving, batch).read()["KD/E/reference/match"] for _ in range(8)]

@@ -56,13 +56,13 @@ def test_a_line_a_station_and_how_the_last_one_stands(repository, monkeypatch):
     assert lines["step 2"]["Fréchet distance (factor network)"] == " / ".join(f"{value:.2f}" for value in mine)
     assert "Tried in place of a step, and left: *2a*: nothing at full resolution." in text
     assert "/" not in lines["step 2"]["style followed"]  # latents have no reference to follow
-    assert text.rstrip().endswith("*Not run yet:* `longer`, `fitted`, `longest`, `separable`: `python -m kdlib study --preset small`.")
+    assert text.rstrip().endswith("*Not run yet:* `longer`, `fitted`, `unwarped`, `longest`, `separable`: `python -m kdlib study --preset small`.")
     ratios = [
         " and ".join(f"{made_frechet(MAIN, True, 777, guide, v) / made_frechet(140, True, 777, guide):.2f}" for guide in ("latent", "reference"))
         for v in ("trimmed", "")
     ]
     said = plain(path_report.fragments(load_study(path_report.PRESET))["verdict"])
-    assert said.startswith(f"At step 2 of 5, the student has **{teacher / student:.1f} times fewer weights**")
+    assert said.startswith(f"At step 2 of 6, the student has **{teacher / student:.1f} times fewer weights**")
     assert f"distances are **{ratios[0]} times** the teacher's (aim: 1.05)" in said and f"begins, {ratios[1]} times. Against the teacher:" in said
     lost = [made_scores(*one)["content_correlation"] for one in ((MAIN, True, 777, "latent", "trimmed"), (140, True, 777, "latent"))]
     assert re.search(r"style followed [−+][\d.]+ \(aim", said)  # of one guide alone: latents have no reference to follow

@@ -20,6 +20,7 @@ from kdlib.results import GUIDES, markdown_table
 from kdlib.views.latency_figures import macs_figure, milliseconds, share_figure
 
 FOLDER = "runs/reference/deployment"
+TEACHER, MAIN = "teacher", "α = 128"  # of benchmarks/latency.py at 256 px
 TIMED = ("latency_256", "latency_64", "latency_trained", "layers_256", "layers_64", "layers_trained", "forms_256")  # in a folder a machine
 # Trained models that are exported and timed, by the name of their report.
 DEPLOYED = {"teacher": "mini/teacher", "student": "mini/alpha48-kd", "small": "small/alpha24-kd-longer"}
@@ -95,6 +96,27 @@ def _bytes(count: float) -> str:
 def _series(result: Results) -> list[tuple[str, str]]:
     found = dict.fromkeys((r["runtime"], r["precision"]) for r in result["rows"])
     return sorted(found, key=lambda one: list(RUNTIMES).index(one[0]))
+
+
+def summary(folder: Path | None = None) -> str:
+    """A sentence a machine: what the thesis's main student gains in time over its teacher, at 256 px, for what it saves in MACs."""
+    folder = reference_folder() / "deployment" if folder is None else folder
+    sentences = []
+    for result in map(_read, by_machine(folder, "latency_256")):
+        models = result["models"]
+        times = {(r["model"], r["runtime"]): r["median_seconds"] for r in result["rows"] if r["precision"] == "fp32"}
+        timed = [runtime for runtime in RUNTIMES if {(m, runtime) for m in (TEACHER, MAIN)} <= times.keys()]
+        if MAIN not in models or not timed:
+            continue
+        faster = {runtime: times[TEACHER, runtime] / times[MAIN, runtime] for runtime in timed}
+        least = min(timed, key=lambda runtime: times[MAIN, runtime])
+        others = ", ".join(f"{faster[runtime]:.1f} in {RUNTIMES[runtime]}" for runtime in timed if runtime != least)
+        sentences.append(
+            f"On two cores of {processor(result)}, in float32, one picture of 256 px takes the thesis's teacher {milliseconds(times[TEACHER, least])} in "
+            f"{RUNTIMES[least]} and its student of {MAIN}, with {models[TEACHER]['macs'] / models[MAIN]['macs']:.1f} times fewer multiply-accumulates, "
+            f"{milliseconds(times[MAIN, least])}: **{faster[least]:.1f} times faster**" + (f" ({others})." if others else ".")
+        )
+    return "\n\n".join(sentences) if sentences else _missing(commands()["latency_256"])
 
 
 def latency(result: Results) -> str:

@@ -20,6 +20,7 @@ STEPS = {
     "trimmed": "two channels less at the two highest resolutions, and $F$ twice as wide, where width costs weights but hardly any work",
     "longer": "three times as many iterations",
     "fitted": "$F$ fitted to the teacher's before everything else, by the energy distance between their codes, too, and frozen",
+    "unwarped": "$E$ learns its teacher's codes from pictures as they are, no longer moved at random",
     "longest": "three times as many iterations again",
 }
 INSTEAD = {  # of a step: its number with a letter, and what was done
