@@ -91,7 +91,7 @@ def made(tmp_path_factory):
         ("demo", ["**2.1 s** after", "median of 2 starts", "1.9 to 2.3 s, in Chromium 1 without", "same machine. Abacus 2000, 3 threads"]),
         ("layers_64", ["| instance norm | 30.0 % / 0.0 % |", "30 % of the time goes to layers that the count does not know", "instance norm at 256 px", "medians of 15 passes"]),
         ("sizes", ["| mini/teacher, float32 | 1.00 MiB | 1.00 MiB | 1.00 MiB | 3.00 MiB |", "| mini/teacher, 8-bit integers | 2.00 MiB |"]),
-        ("errors", ["| mini/teacher, OpenVINO, int8 | 0.25 (0.013) | 8.2e-6 (1.3e-7) |"]),
+        ("errors", ["| mini/teacher, OpenVINO, int8 | 0.25 (0.013) | 8.2e−6 (1.3e−7) |"]),
         ("scores", ["| mini/teacher, latent / reference | PyTorch | 8-bit integers |", "| 34.10 / 35.10 | 34.40 / 35.40 |", "– / 0.900", "| – | 31.2 dB |", "1,200 translations each",
                     "Beyond the tolerance: 8-bit integers (reference leak too large)."]),
         ("integer_sums", ["| mini/teacher, $E$ | 0.250 / 0.062 | 0.125 / 0.125 |", "12 translations of validation pictures. Abacus 2000"]),

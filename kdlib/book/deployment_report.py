@@ -331,7 +331,7 @@ def _short(error: float) -> str:
     if error >= 0.001 or error == 0:
         return f"{error:.2g}"
     digits, power = f"{error:.1e}".split("e")
-    return f"{digits}e{int(power)}"
+    return f"{digits}e−{-int(power)}"  # a hyphen would let the line break there
 
 
 def scores(exports: list[Results]) -> str:
