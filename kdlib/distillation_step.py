@@ -11,7 +11,8 @@ Methods that are no part of the thesis, each left out unless its setting asks fo
 * feature distillation, ``lambda_feature`` (GAN Compression, Li et al. 2020; `kdlib.feature_distillation`);
 * the teacher's style space, ``style_space`` (`kdlib.style_space`); ``lambda_style_match``: the student's E reads off a picture the code
   that the teacher's reads, an L1 between codes in an update of its own. The teacher's E has learned already to see past a move of the picture
-  (``style_warp``); with ``style_match_warp`` off the student's is not taught it again, and has its few weights for pictures as they are;
+  (``style_warp``); with ``style_match_warp`` off the student's is not taught it again, and has its few weights for pictures as they are.
+  With ``style_match_of`` "both" it reads the teacher's translations besides those of the data set, which are few;
 * knowledge filtering, ``filter_keep`` and ``filter_score`` (the thesis's section 6.2; `kdlib.knowledge_filter`): the teacher's pictures, and
   the codes they were drawn with, are examples only where the picture is among the best. Weighted are the real side of Eqs 31 to 33,
   Eqs 35 and 36, output and feature distillation. Not weighted are Eqs 34, 37 and 38, in which no picture of the teacher's has a part;
@@ -136,11 +137,22 @@ def distillation_step(it: Iteration) -> None:
         _imitation_update(it, "KD/G/latent", drawn, latent)
 
     if w.lambda_style_match > 0:
+        pairs = ((b.x, b.y, s_source), (b.x_ref, b.y_ref, s_reference))
         with it.autocast():
             read = partial(it.encode, nets.style_encoder) if it.learner.training.style_match_warp else nets.style_encoder
-            codes = [(read(x, y), s) for x, y, s in ((b.x, b.y, s_source), (b.x_ref, b.y_ref, s_reference))]
+            codes = [(read(x, y), s) for x, y, s in (*pairs, *_translated(it, latent, reference))]
         match = sum(style_reconstruction_loss(mine, its) for mine, its in codes) / len(codes)
         it.update("KD/E/reference", {"match": (w.lambda_style_match, match)}, ["style_encoder"])
+
+
+@torch.no_grad()
+def _translated(it: Iteration, *guides: _Guide) -> list[tuple[Tensor, Tensor, Tensor]]:
+    """The teacher's translations (x, y) and the codes that it reads off them, where ``style_match_of`` asks for them."""
+    if it.learner.training.style_match_of == "data":
+        return []
+    y = it.batch.y_ref
+    with it.autocast():
+        return [(x, y, it.learner.teacher.style_encoder(x, y)) for x in (guide.example.picture.float().clamp(-1, 1) for guide in guides)]
 
 
 def _sides(it: Iteration, guide: _Guide, of_data: Tensor, fake: Tensor) -> tuple[tuple, tuple, Tensor | None]:

@@ -23,6 +23,7 @@ _CHOICES = {
     "precision": ("float32", "bfloat16"),
     "distillation_real": ("teacher", "data", "both"),
     "style_space": ("own", "init", "fitted", "teacher"),
+    "style_match_of": ("data", "both"),
     "discriminator_start": ("noise", "teacher"),
     "perceptual_network": ("discriminator", "squeezenet"),  # not the factor network: it is what scores
     "feature_stages": ("bottleneck", "decoder"),

@@ -74,6 +74,7 @@ class TrainingSettings:
     style_space: str = "own"  # a distilled student's F: its "own", "init" (begun as the teacher's), "fitted" (that and frozen), or the "teacher"'s
     style_fit_iterations: int = 3_000  # of F alone, before the others', where style_space is "init" or "fitted"
     style_match_warp: bool = True  # whether style_warp moves the pictures off which lambda_style_match has E_S read its teacher's codes
+    style_match_of: str = "data"  # the pictures that it reads there: the data set's, or "both": the teacher's translations, too
     perceptual_network: str = "discriminator"  # whose features lambda_output_perceptual compares: the teacher's, or "squeezenet"
     feature_stages: tuple[str, ...] = ("bottleneck", "decoder")  # of the generator, where lambda_feature compares
     filter_keep: float = 1.0  # share of the teacher's pictures of a batch that is taught, the best by filter_score; 1: all

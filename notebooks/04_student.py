@@ -63,6 +63,7 @@ feature_stages = None  # "bottleneck", "decoder" or "bottleneck,decoder"
 style_space = None  # "own", "init", "fitted" or "teacher"
 style_fit_iterations = None  # of "init" and "fitted", before training
 style_match_warp = None  # False: lambda_style_match has E read pictures as they are
+style_match_of = None  # "data", or "both": the teacher's translations, too
 lambda_style_energy = None  # likewise
 lambda_style_match = None
 filter_keep = None  # share of the teacher's pictures that is taught
@@ -99,8 +100,8 @@ overrides = dict(
     distillation_real=distillation_real, lambda_output_l1=lambda_output_l1,
     lambda_output_perceptual=lambda_output_perceptual, perceptual_network=perceptual_network,
     lambda_feature=lambda_feature, feature_stages=feature_stages, style_space=style_space,
-    style_fit_iterations=style_fit_iterations, style_match_warp=style_match_warp, lambda_style_energy=lambda_style_energy,
-    lambda_style_match=lambda_style_match, filter_keep=filter_keep, filter_score=filter_score,
+    style_fit_iterations=style_fit_iterations, style_match_warp=style_match_warp, style_match_of=style_match_of,
+    lambda_style_energy=lambda_style_energy, lambda_style_match=lambda_style_match, filter_keep=filter_keep, filter_score=filter_score,
     student_discriminator_alpha=student_discriminator_alpha, discriminator_start=discriminator_start,
     student_mapping_width=student_mapping_width,
 )  # fmt: skip

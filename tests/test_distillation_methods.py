@@ -294,6 +294,12 @@ def test_the_style_encoder_learns_to_read_the_teacher_s_codes():
         again = make_learner(student(), training, dataclasses.replace(NOTHING, lambda_style_match=2.0), 10, teacher)
         seen[warped] = train_iteration(again, batch).read()["KD/E/reference/match"]
     assert seen[False] == losses["KD/E/reference/match"] != seen[True]  # as they are, whatever else is moved
+    training = dataclasses.replace(STILL, style_match_of="both")
+    both = train_iteration(make_learner(student(), training, dataclasses.replace(NOTHING, lambda_style_match=2.0), 10, teacher), batch).read()
+    for style in (teacher.mapping_network(batch.z, batch.y_ref), teacher.style_encoder(batch.x_ref, batch.y_ref)):
+        picture = teacher.generator(batch.x, style).clamp(-1, 1)
+        expected.append((nets.style_encoder(picture, batch.y_ref) - teacher.style_encoder(picture, batch.y_ref)).abs().mean())
+    assert both["KD/E/reference/match"] == pytest.approx((sum(expected) / 4).item(), rel=1e-4)
     before = copy.deepcopy(nets.generator.state_dict())
     moving = make_learner(nets, TRAINING, dataclasses.replace(NOTHING, lambda_style_match=2.0), 10, teacher)
     found = [train_iteration(moving, batch).read()["KD/E/reference/match"] for _ in range(8)]

@@ -1,13 +1,18 @@
 """The path to a small student, from made-up runs and from none."""
 
+import copy
+import json
 import re
+from types import SimpleNamespace
 
+import torch
 from made_up_study import made_frechet, made_scores, plain, write_run
 
 from kdlib import paths
 from kdlib.book import path_report
 from kdlib.book.study_report import load_study
 from kdlib.config import load_preset
+from kdlib.networks import build_networks
 from kdlib.profiling import cost
 from kdlib.runs import STUDENT, TEACHER, RunSettings
 
@@ -17,7 +22,7 @@ MAIN = PRESET.study.main
 
 def test_the_page_has_the_fragment_and_every_step_is_described():
     page = (paths.REPOSITORY / "book" / "closing_the_gap.md").read_text(encoding="utf-8")
-    assert re.findall(r"_generated/path_(\w+)\.md", page) == ["steps", "verdict", "exchange"]
+    assert re.findall(r"_generated/path_(\w+)\.md", page) == ["encoder", "steps", "verdict", "exchange"]
     assert [*path_report.STEPS, *path_report.INSTEAD] == list(PRESET.study.variants)
 
 
@@ -39,6 +44,35 @@ def test_nothing_run_says_so(tmp_path, monkeypatch):
     assert text.startswith("*Not run yet:* `teacher_critic`") and "--preset small" in text
 
 
+def test_an_encoder_is_trained_on_in_every_way(tmp_path, monkeypatch):
+    """The benchmark with tiny networks: what is learned from as it is is learned, and the page says so."""
+    import encoder_pictures as benchmark
+
+    nets = {"teacher": build_networks(12, 3, False, 0, 32, base_width=8, seed=0), "student": build_networks(6, 3, True, 0, 32, base_width=8, seed=1)}
+    models = {name: SimpleNamespace(preset=load_preset("smoke"), nets=these, name=f"x/{name}", domains=None) for name, these in nets.items()}
+    pictures = torch.randint(256, (3, 8, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    split = SimpleNamespace(domains=("a", "b", "c"), images=lambda k: pictures[k])
+
+    def scored(preset, these, dataset, judges, progress):
+        assert these.generator is nets["teacher"].generator
+        return {"reference": {"frechet_factor_network": 31.5, "style_correlation": 0.96}}
+
+    monkeypatch.setattr(benchmark, "session", SimpleNamespace(open_data=lambda p: SimpleNamespace(train=split, val=split), judges_of=lambda p: None, score=scored))
+    monkeypatch.setattr(benchmark, "headline_scores", lambda result: result)
+    monkeypatch.setattr(benchmark, "load_model", lambda name: models[name])
+    path = tmp_path / path_report.ENCODER
+    before = copy.deepcopy(nets["student"].style_encoder.state_dict())
+    assert benchmark.main(["--teacher", "teacher", "--student", "student", "--steps", "60", "--outputs", "2", "--json", str(path)]) == 0
+    rows = {row["way"]: row["codes"]["unexplained"] for row in json.loads(path.read_text())["rows"]}
+    assert list(rows) == ["as trained", *benchmark.WAYS]
+    assert rows["as they are"] < 0.7 * rows["as trained"]
+    assert all(torch.equal(value, before[key]) for key, value in nets["student"].style_encoder.state_dict().items())  # copies are trained
+    text = plain(path_report.encoder(path))
+    assert "| as they are | " in text and " | 31.5 | 0.960 |" in text and "| the teacher's own codes | 0.0 % |" in text
+    assert benchmark.main(["--teacher", "teacher", "--student", "student", "--steps", "0"]) == 2
+    assert path_report.encoder(tmp_path / "none.json").startswith("Not measured yet: `python benchmarks/encoder_pictures.py")
+
+
 def test_a_line_a_station_and_how_the_last_one_stands(repository, monkeypatch):
     import made_up_study
 
@@ -56,7 +90,7 @@ def test_a_line_a_station_and_how_the_last_one_stands(repository, monkeypatch):
     assert lines["step 2"]["Fréchet distance (factor network)"] == " / ".join(f"{value:.2f}" for value in mine)
     assert "Tried in place of a step, and left: *2a*: nothing at full resolution." in text
     assert "/" not in lines["step 2"]["style followed"]  # latents have no reference to follow
-    assert text.rstrip().endswith("*Not run yet:* `longer`, `fitted`, `unwarped`, `longest`, `separable`: `python -m kdlib study --preset small`.")
+    assert text.rstrip().endswith("*Not run yet:* `longer`, `fitted`, `encoder`, `longest`, `separable`: `python -m kdlib study --preset small`.")
     ratios = [
         " and ".join(f"{made_frechet(MAIN, True, 777, guide, v) / made_frechet(140, True, 777, guide):.2f}" for guide in ("latent", "reference"))
         for v in ("trimmed", "")

@@ -4,23 +4,27 @@ Each step is a variant of preset ``small`` and has all that the step before it h
 was tried in place of a step and left is shown beside it.
 """
 
+import json
+from pathlib import Path
+
 from kdlib.book.claims import Measure, distance
 from kdlib.book.gap_report import exchange
 from kdlib.book.seeds import BLANK, Group, seeds_text, tidy
 from kdlib.book.study_report import Study, ended, joined
 from kdlib.book.study_tables import NONE
-from kdlib.headlines import SPECTRAL, TRANSLATION, Headline, distances
+from kdlib.headlines import CRITTER_DISTANCE, SPECTRAL, TRANSLATION, Headline, distances
 from kdlib.paths import reference_folder
 from kdlib.results import GUIDES, markdown_table
 
 PRESET = "small"
+ENCODER = "encoder.json"
 AIM = {"parameters": 20.0, "macs": 10.0, "frechet": 1.05, "lost": 0.02}  # so many times fewer; so many times the teacher's; so much lower at most
 STEPS = {
     "teacher_critic": "taught by the teacher's pictures, features and codes and a discriminator of its pictures",
     "trimmed": "two channels less at the two highest resolutions, and $F$ twice as wide, where width costs weights but hardly any work",
     "longer": "three times as many iterations",
     "fitted": "$F$ fitted to the teacher's before everything else, by the energy distance between their codes, too, and frozen",
-    "unwarped": "$E$ learns its teacher's codes from pictures as they are, no longer moved at random",
+    "encoder": "$E$ learns its teacher's codes from pictures as they are, no longer moved at random, and from its teacher's translations, too",
     "longest": "three times as many iterations again",
 }
 INSTEAD = {  # of a step: its number with a letter, and what was done
@@ -35,6 +39,7 @@ def fragments(study: Study) -> dict[str, str]:
     return {
         "steps": ended(joined(steps(study), missing(study))),
         "verdict": ended(verdict(study)),
+        "encoder": ended(encoder(folder / ENCODER)),
         "exchange": ended(exchange(folder, f"{PRESET}/alpha{study.preset.study.main}-kd-{list(STEPS)[-1]}")),
     }
 
@@ -87,6 +92,24 @@ def _fewer(study: Study, group: Group, key: str) -> str:
 def _hours(group: Group) -> str:
     spread = group.spread(lambda row: row["seconds"] / 3600)
     return NONE if spread is None else f"{spread.mean:.1f}"
+
+
+def encoder(path: Path) -> str:
+    """What the last student's E makes of further training by itself in several ways, from benchmarks/encoder_pictures.py."""
+    if not path.is_file():
+        return f"Not measured yet: `python benchmarks/encoder_pictures.py --threads 1 --json runs/reference/{PRESET}/{path.name}`."
+    result = json.loads(path.read_text(encoding="utf-8"))
+    shown = [h for h in (CRITTER_DISTANCE, *TRANSLATION) if h.key in result["of_teacher"]]
+    rows = [*result["rows"], {"way": "the teacher's own codes", "codes": {"unexplained": 0.0}, "scores": result["of_teacher"]}]
+    lines = [
+        [row["way"], tidy(f"{100 * row['codes']['unexplained']:.1f}{BLANK}%"), *(f"{row['scores'][h.key]:.{min(h.digits, 3)}f}" for h in shown)] for row in rows
+    ]
+    about = (
+        f"$E$ of `{result['student']}`, trained on for {result['steps']:,} steps of {result['batch']} pictures, which are shown in the way named; the generator of "
+        f"`{result['teacher']}`, reference-guided, {result['outputs_per_source']} outputs a source. *Unexplained*: share of the variance of the teacher's codes "
+        "within a domain, on validation pictures."
+    )
+    return joined(markdown_table(["pictures that $E$ learns from", "unexplained", *(h.heading for h in shown)], lines), about)
 
 
 def verdict(study: Study) -> str:
