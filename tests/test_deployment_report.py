@@ -130,7 +130,7 @@ def test_the_model_card_has_files_and_times(tmp_path):
         (tmp_path / f"{name}.json").write_text(json.dumps({**result, "environment": environment}))
     assert "ONNX Runtime, fp32 | OpenVINO, int8 |" in card(tmp_path)
     assert "| `mini/teacher` | 3.00 MiB | – | 6.00 MiB | 250 ms / 500 ms | 125 ms / – |" in card(tmp_path)
-    assert card(tmp_path).endswith("on two cores: Abacus 2000 (AMX) / Slide rule.")
+    assert card(tmp_path).endswith("medians: Abacus 2000 (AMX), 2 threads / Slide rule, 2 threads.")
     both = fragments(tmp_path)["latency_trained"]
     assert both.index("**Abacus 2000 (AMX).**") < both.index("| OpenVINO, int8 |") < both.index("**Slide rule.**") < both.rindex("| PyTorch, fp32 |")
 

@@ -112,7 +112,7 @@ def summary(folder: Path | None = None) -> str:
         least = min(timed, key=lambda runtime: times[MAIN, runtime])
         others = ", ".join(f"{faster[runtime]:.1f} in {RUNTIMES[runtime]}" for runtime in timed if runtime != least)
         sentences.append(
-            f"On two cores of {processor(result)}, in float32, one picture of 256 px takes the thesis's teacher {milliseconds(times[TEACHER, least])} in "
+            f"With {result['threads']} threads of {processor(result)}, in float32, one picture of 256 px takes the thesis's teacher {milliseconds(times[TEACHER, least])} in "
             f"{RUNTIMES[least]} and its student of {MAIN}, with {models[TEACHER]['macs'] / models[MAIN]['macs']:.1f} times fewer multiply-accumulates, "
             f"{milliseconds(times[MAIN, least])}: **{faster[least]:.1f} times faster**" + (f" ({others})." if others else ".")
         )
@@ -310,8 +310,8 @@ def card(folder: Path | None = None) -> str:
         lines.append([f"`{export['model']}`", *(_bytes(together[p]) if together[p] else "–" for p in files),
                       *(" / ".join("–" if seconds is None else milliseconds(seconds) for seconds in machines) for machines in spent)])  # fmt: skip
     about = (
-        f"Exported ({{doc}}`deployment`); times are those of the generator, batch 1, medians, on two cores: "
-        f"{' / '.join(processor(result) for result in timed)}."
+        f"Exported ({{doc}}`deployment`); times are those of the generator, batch 1, medians: "
+        + " / ".join(f"{processor(result)}, {result['threads']} threads" for result in timed) + "."
     )
     return _joined([markdown_table(heads, lines), about])
 
