@@ -122,6 +122,7 @@ def test_the_benchmark_measures_every_variant(monkeypatch, tmp_path, capsys):
     result = json.loads(out.read_text())
     assert [(r["model"], r["runtime"], r["precision"]) for r in result["rows"]] == [
         (m, r, p) for m in ("teacher", "α = 4") for r in ("eager", "onnxruntime") for p, _, _ in VARIANTS[r]
+        if p != "bf16" or devices.has_bfloat16(torch.device("cpu"))
     ]
     assert all(len(r["seconds"]) == 2 and r["median_seconds"] <= r["p90_seconds"] for r in result["rows"])
     assert result["models"]["α = 4"]["macs"] < result["models"]["teacher"]["macs"]
