@@ -37,7 +37,7 @@ def fragments(study: Study) -> dict[str, str]:
     """Markdown by the name of the page's part."""
     folder = reference_folder() / PRESET
     return {
-        "steps": ended(joined(steps(study), missing(study))),
+        "steps": ended(joined(steps(study, dense=True), missing(study))),
         "verdict": ended(verdict(study)),
         "encoder": ended(encoder(folder / ENCODER)),
         "exchange": ended(exchange(folder, f"{PRESET}/alpha{study.preset.study.main}-kd-{list(STEPS)[-1]}")),
@@ -57,8 +57,11 @@ def _scores(group: Group) -> list[Headline]:
     return [*distances(group.rows, "frechet")[:1], SPECTRAL, *TRANSLATION]
 
 
-def steps(study: Study) -> str:
-    """What is done at each step, and a line a station: cost, scores latent- and reference-guided, time of training."""
+def steps(study: Study, dense: bool = False) -> str:
+    """What is done at each step, and a line a station: cost, scores latent- and reference-guided, time of training.
+
+    ``dense``: a table in the book's small type, which other Markdown does not know.
+    """
     groups = _groups(study)
     if not groups:
         return ""
@@ -73,7 +76,8 @@ def steps(study: Study) -> str:
         for name, group in whole.items()
     ]  # fmt: skip
     heads = ["latent / reference", "weights", "MACs", *(headline.heading for headline in scores), "hours of training", ""]
-    return joined("\n".join(told), tried, markdown_table(heads, lines))
+    table = markdown_table(heads, lines)
+    return joined("\n".join(told), tried, f"```{{table}}\n:class: kddense\n\n{table}\n```" if dense else table)
 
 
 def _both(group: Group, headline: Headline) -> str:
