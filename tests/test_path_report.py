@@ -87,7 +87,7 @@ def test_a_line_a_station_and_how_the_last_one_stands(repository, monkeypatch):
     teacher, student = 1000 * 192**2 // 10, 1000 * MAIN**2 // 10
     assert lines["start"]["weights"] == f"{student / 1e3:.3g} k ({teacher / student:.1f}×)"
     mine = [made_frechet(MAIN, True, 777, guide, "trimmed") for guide in ("latent", "reference")]
-    assert lines["step 2"]["Fréchet distance (factor network)"] == " / ".join(f"{value:.2f}" for value in mine)
+    assert lines["step 2"]["Fréchet distance"] == " / ".join(f"{value:.2f}" for value in mine)
     assert "Tried in place of a step, and left: *2a*: nothing at full resolution." in text
     assert "/" not in lines["step 2"]["style followed"]  # latents have no reference to follow
     assert text.rstrip().endswith("*Not run yet:* `longer`, `fitted`, `encoder`, `longest`, `separable`: `python -m kdlib study --preset small`.")

@@ -93,6 +93,7 @@ def exchange(folder: Path, student: str = "") -> str:
         f"`{result['student']}` and `{result['teacher']}`, one run of each, latent- / reference-guided, {result['outputs_per_source']} outputs a source."
     )
     table = markdown_table(["generator", "codes", *(h.heading for h in shown)], lines)
+    table = f"```{{table}}\n:class: kddense\n\n{table}\n```"
     return joined(table, _parts(result["rows"], shown[0]), _codes(result), about)
 
 

@@ -75,7 +75,7 @@ def steps(study: Study, dense: bool = False) -> str:
          seeds_text(len(group.rows))]
         for name, group in whole.items()
     ]  # fmt: skip
-    heads = ["latent / reference", "weights", "MACs", *(headline.heading for headline in scores), "hours of training", ""]
+    heads = ["latent / reference", "weights", "MACs", *(headline.heading.split(" (")[0] if dense else headline.heading for headline in scores), "hours", ""]
     table = markdown_table(heads, lines)
     return joined("\n".join(told), tried, f"```{{table}}\n:class: kddense\n\n{table}\n```" if dense else table)
 
