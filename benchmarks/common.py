@@ -1,6 +1,7 @@
 """What every benchmark's command line has: where it runs, and where its result is written."""
 
 import argparse
+import dataclasses
 import json
 import sys
 from collections.abc import Callable
@@ -32,6 +33,11 @@ def preset_of(model: Model) -> Preset:
     if model.preset is None:
         raise InputError(f"{model.name}: a released checkpoint brings no pictures; make a run of it, python -m kdlib import-released")
     return model.preset
+
+
+def with_outputs(preset: Preset, outputs: int) -> Preset:
+    """The preset, scored once, on so many outputs of each source for each other domain."""
+    return dataclasses.replace(preset, evaluation=dataclasses.replace(preset.evaluation, outputs_per_source=outputs, evaluation_seeds=1))
 
 
 def computable(variants: dict[str, Any], device: torch.device) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import options_of, preset_of, report
+from common import options_of, preset_of, report, with_outputs
 from exchanged_networks import compared_codes
 from torch import Tensor
 
@@ -43,13 +43,14 @@ Pool = tuple[Tensor, Tensor, Tensor]  # pictures [N 3 H W], domains [N], the tea
 
 @torch.no_grad()
 def pool_of(teacher: Networks, pictures: Tensor, y: Tensor) -> Pool:
+    """Pictures as members of domains y, with the codes that the teacher reads off them."""
     codes = [teacher.style_encoder(*part) for part in progress_bar(list(zip(pictures.split(MANY), y.split(MANY))), desc="codes")]
     return pictures, y, torch.cat(codes)
 
 
 def real_pool(teacher: Networks, train: Split) -> Pool:
     """Training pictures of all domains and their reflections."""
-    pictures = [to_float(torch.as_tensor(np.asarray(train.images(k)[:]))) for k in range(len(train.domains))]
+    pictures = [to_float(train.images(k)[:]) for k in range(len(train.domains))]
     y = torch.cat([torch.full((len(own),), k) for k, own in enumerate(pictures)])
     x = torch.cat(pictures)
     return pool_of(teacher, torch.cat([x, x.flip(-1)]), torch.cat([y, y]))
@@ -88,10 +89,8 @@ def train_on(encoder: StyleEncoder, pool: Pool, moved: bool, steps: int, seed: i
 
 def measure(teacher: Model, student: Model, steps: int, outputs: int, seed: int) -> dict[str, Any]:
     """A row a way, the encoder as it was first: ``codes`` (see `exchanged_networks.compared_codes`) and ``scores`` of the teacher's generator."""
-    preset = preset_of(student)
+    preset = with_outputs(preset_of(student), outputs)
     common_domains([teacher, student])
-    settings = dataclasses.replace(preset.evaluation, outputs_per_source=outputs, evaluation_seeds=1)
-    preset = dataclasses.replace(preset, evaluation=settings)
     dataset, judges = session.open_data(preset), session.judges_of(preset)
     real = real_pool(teacher.nets, dataset.train)
     both = tuple(map(torch.cat, zip(real, translated_pool(teacher.nets, real, torch.Generator().manual_seed(seed)))))

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from common import options_of, preset_of, report
+from common import options_of, preset_of, report, with_outputs
 
 from kdlib import session
 from kdlib.data import Split
@@ -35,12 +35,10 @@ LATENTS = 2000  # of each domain
 
 def measure(teacher: Model, student: Model, outputs: int) -> dict[str, Any]:
     """Scores by generator and codes, each "teacher" or "student"."""
-    own_preset = preset_of(student)
+    preset = with_outputs(preset_of(student), outputs)
     common_domains([teacher, student])
     if teacher.nets.arch.style_dim != student.nets.arch.style_dim:
         raise InputError(f"{teacher.name} and {student.name}: codes of {teacher.nets.arch.style_dim} and {student.nets.arch.style_dim} numbers")
-    settings = dataclasses.replace(own_preset.evaluation, outputs_per_source=outputs, evaluation_seeds=1)
-    preset = dataclasses.replace(own_preset, evaluation=settings)
     dataset, judges = session.open_data(preset), session.judges_of(preset)
     models, rows = {"teacher": teacher, "student": student}, []
     for drawn, coded in progress_bar([(g, c) for g in models for c in models], desc="pairs"):

@@ -241,6 +241,11 @@ def markdown_table(heads: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in (heads, ["---"] * len(heads), *lines))
 
 
+def in_classes(table: str, classes: str) -> str:
+    """A Markdown table with classes of the book's style sheet, which other Markdown does not know."""
+    return f"```{{table}}\n:class: {classes}\n\n{table}\n```"
+
+
 def as_json(rows: list[dict[str, Any]]) -> str:
     """Rows as JSON, one object a line inside an array."""
     return "[\n" + ",\n".join(json.dumps(row) for row in rows) + "\n]"

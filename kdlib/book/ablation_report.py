@@ -9,7 +9,7 @@ from kdlib.book.cost_report import shown
 from kdlib.book.seeds import BLANK, StudyResults, seeds_text, tidy
 from kdlib.book.study_report import Study, claims, ended, joined, main_scores, marked
 from kdlib.book.study_tables import NONE
-from kdlib.results import GUIDES, markdown_table
+from kdlib.results import GUIDES, in_classes, markdown_table
 from kdlib.views.study_figures import ablation_figure, plain
 
 PRESET = "ablation"
@@ -64,7 +64,7 @@ def table(study: Study) -> str:
                 name = headline.heading.split(" (")[0].replace(" ", BLANK)
                 lines.append([name, spread.text(measure.digits), *(changed(results, variant, measure) for variant in results.variants)])
         tables.append(markdown_table([f"{guide}-guided", "full recipe", *map(plain, results.variants)], lines))
-    return joined(*(f"```{{table}}\n:class: kddense\n\n{one}\n```" for one in tables))
+    return joined(*(in_classes(one, "kddense") for one in tables))
 
 
 def changed(results: StudyResults, variant: str, measure: Measure) -> str:

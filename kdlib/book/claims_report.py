@@ -6,7 +6,7 @@ from kdlib.book.ablation import ablation_claims
 from kdlib.book.claims import FAILS, HOLDS, STUDY_CLAIMS, UNDECIDED, Claim, Finding
 from kdlib.book.seeds import BLANK, StudyResults
 from kdlib.book.thesis_claims import THESIS_CLAIMS
-from kdlib.results import markdown_table
+from kdlib.results import in_classes, markdown_table
 
 Table = tuple[list[str], list[list[str]]]  # headings and lines
 NOT_ASKED = "–"
@@ -92,4 +92,4 @@ def reproduction_sentence(mine: StudyResults, kept: StudyResults) -> str:
 
 def in_page(table: Table) -> str:
     """A table of sentences for a page of prose: its columns are kept wide enough to be read."""
-    return f"```{{raw}} html\n{STYLES}\n```\n\n```{{table}}\n:class: kdclaims\n\n{markdown_table(*table)}\n```"
+    return f"```{{raw}} html\n{STYLES}\n```\n\n{in_classes(markdown_table(*table), 'kdclaims')}"

@@ -11,7 +11,7 @@ from typing import Any
 
 from kdlib.book.cost_report import shown
 from kdlib.book.seeds import BLANK
-from kdlib.book.speed import AIM, MACHINE, UNJUDGED, by_machine, of_machines, processor, times_fewer_weights
+from kdlib.book.speed import AIM, MACHINE, UNJUDGED, by_machine, not_measured, of_machines, processor, times_fewer_weights
 from kdlib.deploy.forms import in_form
 from kdlib.deploy.latency import RUNTIMES
 from kdlib.headlines import Headline, headlines
@@ -53,10 +53,10 @@ def fragments(folder: Path | None = None) -> dict[str, str]:
     made: dict[str, Callable[[Results], str]] = {"demo": demo, "integer_sums": integer_sums}
     for name, make in made.items():
         path = folder / f"{name}.json"
-        found[name] = (make(_read(path)) if path.is_file() else _missing(asked[name])).rstrip() + "\n"
+        found[name] = (make(_read(path)) if path.is_file() else not_measured(asked[name])).rstrip() + "\n"
     files = {which: folder / f"export_{which}.json" for which in DEPLOYED}
     exports = [_read(path) for path in files.values() if path.is_file()]
-    missing = [_missing(asked[path.stem]) for path in files.values() if not path.is_file()]
+    missing = [not_measured(asked[path.stem]) for path in files.values() if not path.is_file()]
     for name, make in (("sizes", sizes), ("errors", errors), ("scores", scores), ("quantisation", quantisation)):
         found[name] = _joined([make(exports) if exports else "", *missing]).rstrip() + "\n"
     return found | {"commands": "```bash\n" + "\n".join(asked.values()) + "\n```\n"}
@@ -64,10 +64,6 @@ def fragments(folder: Path | None = None) -> dict[str, str]:
 
 def _read(path: Path) -> Results:
     return json.loads(path.read_text(encoding="utf-8"))
-
-
-def _missing(command: str) -> str:
-    return f"Not measured yet: `{command}`."
 
 
 def _joined(parts: Iterable[str]) -> str:
@@ -112,11 +108,11 @@ def summary(folder: Path | None = None) -> str:
         least = min(timed, key=lambda runtime: times[MAIN, runtime])
         others = ", ".join(f"{faster[runtime]:.1f} in {RUNTIMES[runtime]}" for runtime in timed if runtime != least)
         sentences.append(
-            f"With {result['threads']} threads of {processor(result)}, in float32, one picture of 256 px takes the thesis's teacher {milliseconds(times[TEACHER, least])} in "
-            f"{RUNTIMES[least]} and its student of {MAIN}, with {models[TEACHER]['macs'] / models[MAIN]['macs']:.1f} times fewer multiply-accumulates, "
+            f"With {result['threads']} threads of {processor(result)}, in float32, one picture of 256 px takes the thesis's teacher "
+            f"{milliseconds(times[TEACHER, least])} in {RUNTIMES[least]} and its student of {MAIN}, with {models[TEACHER]['macs'] / models[MAIN]['macs']:.1f} times fewer multiply-accumulates, "
             f"{milliseconds(times[MAIN, least])}: **{faster[least]:.1f} times faster**" + (f" ({others})." if others else ".")
         )
-    return "\n\n".join(sentences) if sentences else _missing(commands()["latency_256"])
+    return "\n\n".join(sentences) if sentences else not_measured(commands()["latency_256"])
 
 
 def latency(result: Results) -> str:
@@ -210,8 +206,8 @@ def _memory(result: Results) -> str:
     heads, table = ["file, peak of the process", *result["models"]], []
     for runtime, precision in _series(result):
         found = [rows.get((model, runtime, precision)) for model in result["models"]]
-        cells = ["–" if r is None else f"{_bytes(r['file_bytes'])}, {_bytes(r['peak_bytes']) if 'peak_bytes' in r else '–'}".replace(" MiB", f"{BLANK}MiB") for r in found]
-        table.append([f"{RUNTIMES[runtime]}, {precision}", *cells])
+        cells = ["–" if r is None else f"{_bytes(r['file_bytes'])}, {_bytes(r['peak_bytes']) if 'peak_bytes' in r else '–'}" for r in found]
+        table.append([f"{RUNTIMES[runtime]}, {precision}", *(cell.replace(" MiB", f"{BLANK}MiB") for cell in cells)])
     about = "The peak is that of a process of its own, libraries included. PyTorch's rows count weights in the place of a file."
     return _joined([markdown_table(heads, table), about])
 
@@ -310,7 +306,7 @@ def card(folder: Path | None = None) -> str:
         lines.append([f"`{export['model']}`", *(_bytes(together[p]) if together[p] else "–" for p in files),
                       *(" / ".join("–" if seconds is None else milliseconds(seconds) for seconds in machines) for machines in spent)])  # fmt: skip
     about = (
-        f"Exported ({{doc}}`deployment`); times are those of the generator, batch 1, medians: "
+        "Exported ({doc}`deployment`); times are those of the generator, batch 1, medians: "
         + " / ".join(f"{processor(result)}, {result['threads']} threads" for result in timed) + "."
     )
     return _joined([markdown_table(heads, lines), about])

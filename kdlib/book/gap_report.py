@@ -18,7 +18,7 @@ from kdlib.book.study_report import Study, ended, joined, main_scores
 from kdlib.book.study_tables import NONE
 from kdlib.headlines import CRITTER_DISTANCE, FACTORS, FINE_DETAIL, SPECTRAL, Headline, distances
 from kdlib.paths import reference_folder
-from kdlib.results import GUIDES, markdown_table
+from kdlib.results import GUIDES, in_classes, markdown_table
 
 PRESET, TOGETHER = "methods", "beyond"
 METHODS = {
@@ -93,8 +93,7 @@ def exchange(folder: Path, student: str = "") -> str:
         f"`{result['student']}` and `{result['teacher']}`, one run of each, latent- / reference-guided, {result['outputs_per_source']} outputs a source."
     )
     table = markdown_table(["generator", "codes", *(h.heading for h in shown)], lines)
-    table = f"```{{table}}\n:class: kddense\n\n{table}\n```"
-    return joined(table, _parts(result["rows"], shown[0]), _codes(result), about)
+    return joined(in_classes(table, "kddense"), _parts(result["rows"], shown[0]), _codes(result), about)
 
 
 def _parts(rows: list[dict[str, Any]], headline: Headline) -> str:
@@ -128,7 +127,7 @@ def path(study: Study) -> str:
         for variant in results.variants:
             lines.append([f"+ {named(variant)}", *(changed(results, variant, measure_of(h, guide)) for h in scores)])
         heads = [f"{guide}-guided", *(h.heading.split(" (")[0] for h in scores)]
-        tables.append(f"```{{table}}\n:class: kdnamed kddense\n\n{markdown_table(heads, lines)}\n```")
+        tables.append(in_classes(markdown_table(heads, lines), "kdnamed kddense"))
     return joined(*tables)
 
 
@@ -142,7 +141,7 @@ def cost(study: Study) -> str:
         per_iteration = NONE if seconds is None else tidy(seconds.text(2))
         lines.append([name, f"{group['parameters']:,}", f"{group['iterations']:,}", per_iteration, seeds_text(len(group.rows))])
     table = markdown_table(["", "weights", "iterations", "s an iteration", "seeds"], lines)
-    return f"```{{table}}\n:class: kdnamed\n\n{table}\n```"
+    return in_classes(table, "kdnamed")
 
 
 def _ends(study: Study) -> dict[str, Group]:

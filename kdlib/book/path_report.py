@@ -14,7 +14,7 @@ from kdlib.book.study_report import Study, ended, joined
 from kdlib.book.study_tables import NONE
 from kdlib.headlines import CRITTER_DISTANCE, SPECTRAL, TRANSLATION, Headline, distances
 from kdlib.paths import reference_folder
-from kdlib.results import GUIDES, markdown_table
+from kdlib.results import GUIDES, in_classes, markdown_table
 
 PRESET = "small"
 ENCODER = "encoder.json"
@@ -77,7 +77,7 @@ def steps(study: Study, dense: bool = False) -> str:
     ]  # fmt: skip
     heads = ["latent / reference", "weights", "MACs", *(headline.heading.split(" (")[0] if dense else headline.heading for headline in scores), "hours", ""]
     table = markdown_table(heads, lines)
-    return joined("\n".join(told), tried, f"```{{table}}\n:class: kddense\n\n{table}\n```" if dense else table)
+    return joined("\n".join(told), tried, in_classes(table, "kddense") if dense else table)
 
 
 def _both(group: Group, headline: Headline) -> str:
@@ -109,9 +109,9 @@ def encoder(path: Path) -> str:
         [row["way"], tidy(f"{100 * row['codes']['unexplained']:.1f}{BLANK}%"), *(f"{row['scores'][h.key]:.{min(h.digits, 3)}f}" for h in shown)] for row in rows
     ]
     about = (
-        f"$E$ of `{result['student']}`, trained on for {result['steps']:,} steps of {result['batch']} pictures, which are shown in the way named; the generator of "
-        f"`{result['teacher']}`, reference-guided, {result['outputs_per_source']} outputs a source. *Unexplained*: share of the variance of the teacher's codes "
-        "within a domain, on validation pictures."
+        f"$E$ of `{result['student']}`, trained on for {result['steps']:,} steps of {result['batch']} pictures, which are shown in the way named; the "
+        f"generator of `{result['teacher']}`, reference-guided, {result['outputs_per_source']} outputs a source. *Unexplained*: share of the variance of "
+        "the teacher's codes within a domain, on validation pictures."
     )
     return joined(markdown_table(["pictures that $E$ learns from", "unexplained", *(h.heading for h in shown)], lines), about)
 

@@ -30,11 +30,16 @@ def by_machine(folder: Path, name: str) -> list[Path]:
     return sorted(folder.glob(f"*/{name}.json"))
 
 
+def not_measured(command: str) -> str:
+    """What stands in the place of a result that is not there."""
+    return f"Not measured yet: `{command}`."
+
+
 def of_machines(folder: Path, name: str, make: Callable[[dict[str, Any]], str], command: str) -> str:
     """What ``make`` writes of each machine's result, one after the other below a heading; the command where there is none."""
     results = [json.loads(path.read_text(encoding="utf-8")) for path in by_machine(folder, name)]
     if not results:
-        return f"Not measured yet: `{command}`."
+        return not_measured(command)
     return "\n\n".join(part for result in results for part in (f"**{processor(result)}.**", make(result)) if part)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from kdlib.book.cost_report import shown
 from kdlib.book.seeds import BLANK, Group, seeds_text, tidy
-from kdlib.book.speed import AIM, JOINED_TEACHER, MACHINE, UNJUDGED, architecture_of, of_machines, teacher_of, times_fewer_weights
+from kdlib.book.speed import AIM, JOINED_TEACHER, MACHINE, UNJUDGED, architecture_of, not_measured, of_machines, teacher_of, times_fewer_weights
 from kdlib.book.study_report import Study, load_study, main_scores
 from kdlib.deploy.latency import RUNTIMES
 from kdlib.headlines import CRITTER_DISTANCE, Headline
@@ -66,7 +66,7 @@ def fragments(folder: Path | None = None) -> dict[str, str]:
 
 
 def _made(path: Path, make: Callable[[Results], str], command: str) -> str:
-    text = make(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else f"Not measured yet: `{command}`."
+    text = make(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else not_measured(command)
     return text.rstrip() + "\n"
 
 

@@ -106,10 +106,11 @@ def export(
     if preset is None and (settings.scores or "int8" in settings.precisions):
         raise InputError(f"{model.name}: quantising and scoring need pictures; name a preset that has them, or ask for neither")
     what = {name: text for name, text in about.items() if name != "commit"}  # a later commit alone is no reason to do it all again
-    key = json.loads(json.dumps({"format": FORMAT, "about": what, "settings": dataclasses.asdict(settings)}))
+    asked = {name: value for name, value in dataclasses.asdict(settings).items() if name != "threads"}  # any number computes the same
+    key = json.loads(json.dumps({"format": FORMAT, "about": what, "settings": asked}))
     key["evaluation"] = preset.as_dict()["evaluation"] if preset else None
     done = _report(out)
-    if _identity(done.get("key")) == _identity(key) and all((out / file).is_file() for file in done["bytes"]):
+    if done.get("key") == key and all((out / file).is_file() for file in done["bytes"]):
         return done
     for file in (REPORT, *done.get("bytes", ())):  # an interrupted export leaves no report, and none leaves files of another
         (out / file).unlink(missing_ok=True)
@@ -120,13 +121,6 @@ def export(
     report = {"key": key, "model": model.name, "folder": shown(out), **maker.report()}
     write_text(out / REPORT, json.dumps(report, indent=1) + "\n")
     return report
-
-
-def _identity(key: Any) -> Any:
-    """What makes one export another than the next: all of its key but the number of threads that computed it."""
-    if not isinstance(key, dict) or "settings" not in key:
-        return key
-    return key | {"settings": {name: value for name, value in key["settings"].items() if name != "threads"}}
 
 
 def exported_runners(folder: Path, precision: str, threads: int = 0) -> dict[str, Runner]:
