@@ -242,9 +242,9 @@ def _state(name: str, asked: RunSettings) -> str:
 
 
 def _differs(run: Run, asked: RunSettings) -> bool:
-    """Whether the run's settings are others; which pictures and which teacher is not looked at here."""
+    """Whether the run's settings are others; which pictures, teacher and start is not looked at here."""
     here = run.settings()
-    seen = {name: getattr(here, name) for name in ("domains", "data_hash", "teacher_hash")}
+    seen = {name: getattr(here, name) for name in ("domains", "data_hash", "teacher_hash", "start_hash")}
     return bool(differing_settings(run, dataclasses.replace(asked, **seen)))
 
 

@@ -45,13 +45,13 @@ def asks_for_discriminator(training: TrainingSettings, losses: LossWeights) -> b
 
 def make_learner(
     nets: Networks, training: TrainingSettings, losses: LossWeights, diversity_iterations: int, teacher: Networks | None = None,
-    workers: Workers = Workers(), resumed: bool = False,
+    workers: Workers = Workers(), resumed: bool = False, start: Networks | None = None,
 ) -> Learner:  # fmt: skip
     """Optimisers and moving average for freshly built ``nets`` (on their device already).
 
     Adam with the thesis's settings (5.3.1) for every network; F learns with its own rate, which distillation raises.
-    ``resumed``: all that is learned comes from a checkpoint afterwards, see `kdlib.trainer.restore`.
-    Raises `InputError` where the teacher lacks what a setting needs of it.
+    ``resumed``: all that is learned comes from a checkpoint afterwards, see `kdlib.trainer.restore`. ``start``: where ``start_variant`` is set.
+    Raises `InputError` where the teacher lacks what a setting needs of it, or ``start`` is of other widths.
     """
     if teacher is None:
         nets.style_discriminator = None  # it judges against a teacher; without one there is nothing to judge
@@ -62,6 +62,8 @@ def make_learner(
             raise InputError(
                 "filter_score or perceptual_network = 'discriminator', or discriminator_start = 'teacher': the teacher given has no discriminator"
             )
+        if start is not None:
+            _take_start(nets, start, training)
         take_style_space(nets, teacher, training, losses, resumed)
         if training.discriminator_start == "teacher":
             _take_discriminator(nets, teacher)
@@ -92,6 +94,19 @@ def make_learner(
     }
     perceptual = _perceptual(training, losses, teacher) if teacher is not None else None
     return Learner(nets, average, optimizers, rates, training, losses, diversity_iterations, teacher, workers, adapters, perceptual)
+
+
+def _take_start(nets: Networks, start: Networks, training: TrainingSettings) -> None:
+    """The student begins as ``start``, but for an F that is made anew from the teacher's; ``frozen`` networks stay so."""
+    for name in Networks.TRANSLATING:
+        if name == "mapping_network" and training.style_space != "own":
+            continue
+        refused = f"start_variant = {training.start_variant!r}: its {name} has other widths than this student's"
+        take_weights(getattr(nets, name), getattr(start, name), refused)
+    for name in training.frozen:
+        getattr(nets, name).requires_grad_(False)
+    if "mapping_network" in training.frozen:
+        nets.style_discriminator = None  # it would judge codes that nobody changes
 
 
 def _take_discriminator(nets: Networks, teacher: Networks) -> None:

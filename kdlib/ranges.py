@@ -25,6 +25,7 @@ _CHOICES = {
     "style_space": ("own", "init", "fitted", "teacher"),
     "style_match_of": ("data", "both"),
     "discriminator_start": ("noise", "teacher"),
+    "frozen": ("generator", "style_encoder", "mapping_network"),
     "perceptual_network": ("discriminator", "squeezenet"),  # not the factor network: it is what scores
     "feature_stages": ("bottleneck", "decoder"),
     "filter_score": ("discriminator", "cycle"),
@@ -67,6 +68,7 @@ def check_ranges(preset: Preset) -> None:
         raise InputError(f"lambda_style_energy = {energy}: is of the fit before training; set style_space to 'init' or 'fitted'")
     if not training.feature_stages or len(set(training.feature_stages)) < len(training.feature_stages):
         raise InputError(f"feature_stages = {list(training.feature_stages)}: name at least one, and each once")
+    _check_start(preset)
     if preset.evaluation.outputs_per_source < 2:
         raise InputError("outputs_per_source: diversity needs at least 2 outputs a source")
     _check_study(preset)
@@ -84,6 +86,28 @@ def check_ranges(preset: Preset) -> None:
         raise InputError("data_root is empty: give the folder that holds train/ and val/, e.g. -p data_root /data/afhq")
 
 
+# Losses that teach a network: where it is frozen they would be computed for nothing.
+_TEACHING = {
+    "generator": (
+        "lambda_adv", "lambda_sty", "lambda_ds", "lambda_cyc", "lambda_image_adv_latent", "lambda_image_adv_reference", "lambda_style_use_latent",
+        "lambda_style_use_reference", "lambda_source_latent", "lambda_source_reference", "lambda_output_l1", "lambda_output_perceptual", "lambda_feature",
+    ),
+    "style_encoder": ("lambda_style_match",),
+    "mapping_network": ("lambda_style_adv_target", "lambda_style_adv_source", "lambda_style_l1_target", "lambda_style_l1_source"),
+}  # fmt: skip
+
+
+def _check_start(preset: Preset) -> None:
+    training, losses = preset.training, preset.losses
+    if training.frozen and not training.start_variant:
+        raise InputError(f"frozen = {list(training.frozen)}: would keep networks of noise; give start_variant, whose networks are kept")
+    if "mapping_network" in training.frozen and training.style_space != "own":
+        raise InputError(f"style_space = {training.style_space!r}: changes F, which frozen keeps; set style_space to 'own' or take F from frozen")
+    for network in training.frozen:
+        if teaching := [name for name in _TEACHING[network] if getattr(losses, name) > 0]:
+            raise InputError(f"frozen = {network!r}: {', '.join(teaching)} would teach it; set what teaches it to 0")
+
+
 def _check_study(preset: Preset) -> None:
     study = preset.study
     alphas, seeds = study.alphas, study.seeds
@@ -97,6 +121,8 @@ def _check_study(preset: Preset) -> None:
         if not re.fullmatch(r"[a-z0-9_]+", name):
             raise InputError(f"variant {name!r}: it becomes part of a folder's name; use a to z, digits and '_'")
         strangers = [key for key in values if key not in vars(preset.training) | vars(preset.losses) | vars(preset.student_generator)]
+        if (start := values.get("start_variant")) and (start not in study.variants or start == name):
+            raise InputError(f"variant {name}: start_variant = {start!r}: must be another variant of this preset, one of {', '.join(study.variants)}")
         if strangers or not values:
             raise InputError(
                 f"variant {name}: "

@@ -78,9 +78,10 @@ def _usual_seconds(run: Run) -> float | None:
 
 
 def recipe(settings: RunSettings) -> str:
-    """Twelve hexadecimal digits for all that decides how a run ends but its seed and which of equal teachers' trainings taught it."""
+    """Twelve hexadecimal digits for all that decides how a run ends but its seed and which of equal trainings taught it or came before it."""
     decisive = binding(settings.as_dict())
-    decisive.pop("teacher_hash")
+    for name in ("teacher_hash", "start_hash"):
+        decisive.pop(name)
     decisive["training"].pop("seed")
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:12]
 

@@ -52,7 +52,7 @@ VERSIONED_PACKAGES = ("torch", "torchvision", "numpy", "pillow", "scipy", "paper
 
 @dataclass(frozen=True)
 class RunSettings:
-    """What is trained. ``data_hash`` and ``teacher_hash`` tie the run to the pictures and to the teacher it saw."""
+    """What is trained. Hashes tie the run to the pictures, to the teacher it saw, and to the student that it began as, if any."""
 
     preset: Preset
     role: str  # TEACHER or STUDENT
@@ -61,6 +61,7 @@ class RunSettings:
     domains: tuple[str, ...]
     data_hash: str
     teacher_hash: str = ""
+    start_hash: str = ""
 
     @property
     def iterations(self) -> int:
@@ -82,7 +83,7 @@ class RunSettings:
 
     def as_dict(self) -> dict[str, Any]:
         own = {"role": self.role, "alpha": self.alpha, "distill": self.distill, "domains": list(self.domains)}
-        return {**own, "data_hash": self.data_hash, "teacher_hash": self.teacher_hash, "preset": self.preset.as_dict()}
+        return {**own, "data_hash": self.data_hash, "teacher_hash": self.teacher_hash, "start_hash": self.start_hash, "preset": self.preset.as_dict()}
 
     def build(self, seed: int | None = None) -> Networks:
         """The networks these settings describe, freshly initialised, with face masks where they have the high-pass skip.

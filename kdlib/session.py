@@ -167,12 +167,32 @@ def train_student(preset: Preset, alpha: int, distill: bool, run: str | None = N
         raise InputError(f"alpha = {alpha!r}, distill = {distill!r}: give a whole number, and True or False (capitalised on a command line)")
     with parallel.workers().first_then_others():
         dataset = open_data(preset, progress)
+        name = run or run_name(STUDENT, alpha, distill, preset.variant)
         teacher, teacher_hash = load_teacher(preset, dataset) if distill else (None, "")
+        start, start_hash = load_start(preset, alpha, distill, name)
         preset = _with_landmarks_of_teacher(preset)
         preset.architecture(len(dataset.domains), alpha=alpha, student=True)  # of a width that cannot be built no folder is left
-        settings = RunSettings(preset, STUDENT, alpha, distill, dataset.domains, dataset.train.content_hash, teacher_hash)
-        folder = open_run(own_folder(preset, run or run_name(STUDENT, alpha, distill, preset.variant)), settings)
-    return train(folder, settings, dataset, teacher, progress)
+        settings = RunSettings(preset, STUDENT, alpha, distill, dataset.domains, dataset.train.content_hash, teacher_hash, start_hash)
+        folder = open_run(own_folder(preset, name), settings)
+    return train(folder, settings, dataset, teacher, progress, start)
+
+
+def load_start(preset: Preset, alpha: int, distill: bool, name: str) -> tuple[Networks | None, str]:
+    """What the student ``name`` begins as where ``start_variant`` is set, and the hash of its weights; else (None, "").
+
+    It is the finished run of that variant with the same width, of another seed where ``name`` says one. Raises `InputError` where there is none.
+    """
+    variant, seed = preset.training.start_variant, preset.training.seed
+    if not variant:
+        return None, ""
+    if not distill:
+        raise InputError(f"start_variant = {variant!r}: is of distilled students; give distill = True")
+    begun = run_name(STUDENT, alpha, distill, variant, seed if name.endswith(f"-seed{seed}") else None)
+    try:
+        run = find_run(preset.name, begun)
+    except InputError as error:
+        raise InputError(f"start_variant = {variant!r}: {error}") from error
+    return run.load_networks(landmarks=_named_landmarks(preset)), run.weights_hash()
 
 
 def judges_of(preset: Preset, device: torch.device | str = "cpu") -> Judges:

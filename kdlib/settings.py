@@ -81,6 +81,8 @@ class TrainingSettings:
     filter_score: str = "discriminator"  # the logit of the teacher's D, or "cycle": how well the teacher finds back to the source
     student_discriminator_alpha: int = 0  # width cap of a student's D; 0: as of its other networks
     student_mapping_width: int = 0  # hidden units of a student's F, whose multiplications hardly count; 0: by its width cap
+    start_variant: str = ""  # a distilled student begins as the finished one of that variant, of the same width: G, E, and an "own" F
+    frozen: tuple[str, ...] = ()  # those of "generator", "style_encoder", "mapping_network" that stay as they began, with start_variant
     discriminator_start: str = "noise"  # a distilled student's D begins from noise, or as the "teacher"'s, whose width it must have then
 
 

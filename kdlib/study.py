@@ -106,7 +106,7 @@ def _jobs(preset: Preset, given: dict[str, Any]) -> list[Job]:
     jobs = [Job("data", "01_data", "data", given), Job("architecture", "02_architecture", "architecture", given)]
     grid = students(preset)
     jobs.append(Job("teacher", "03_teacher", TEACHER, given, ("data",)))
-    jobs += [Job(student.name, "04_student", student.name, {**given, **student.parameters}, ("teacher",)) for student in grid]
+    jobs += [Job(s.name, "04_student", s.name, {**given, **s.parameters}, ("teacher", *_begun(preset, s))) for s in grid]
     evaluated = [(_teacher_name(preset), TEACHER), *((student.name, student.name) for student in grid)]
     for name, needed in evaluated:
         if name:
@@ -118,6 +118,12 @@ def _jobs(preset: Preset, given: dict[str, Any]) -> list[Job]:
     needs = tuple(evaluations[name] for name in (_teacher_name(preset), main) if name in evaluations)  # others are evaluated elsewhere
     jobs.append(Job("grids", "grids", "grids", {**given, **shown_models}, needs))
     return jobs
+
+
+def _begun(preset: Preset, student: Student) -> list[str]:
+    """The student of the grid that another one begins as, if any."""
+    variant = preset.study.variants.get(student.variant, {}).get("start_variant", "")
+    return [dataclasses.replace(student, variant=variant).name] if variant else []
 
 
 def _teacher_name(preset: Preset) -> str:

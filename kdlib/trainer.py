@@ -36,21 +36,25 @@ from kdlib.views.grids import assemble, demonstration
 BAR_LOSSES = ("G/latent/adv", "G/latent/sty", "G/latent/cyc", "KD/G/latent/use")
 
 
-def train(run: Run, settings: RunSettings, dataset: Dataset, teacher: Networks | None = None, progress: bool = True) -> Run:
+def train(
+    run: Run, settings: RunSettings, dataset: Dataset, teacher: Networks | None = None, progress: bool = True, start: Networks | None = None
+) -> Run:
     """Train ``run`` to its end, from its last checkpoint if it has one. A finished run is returned as it is.
 
     Of several processes (`kdlib.parallel`) the first writes; any number of them may go on with a run.
 
-    ``teacher`` must be given if and only if the settings distil. Raises `NonFiniteLoss`, naming step and loss, and
+    ``teacher`` must be given if and only if the settings distil, ``start`` if and only if they name a start_variant. Raises `NonFiniteLoss`, naming step and loss, and
     OSError on a full disk; both leave the last good checkpoint, from which the same call goes on.
     """
     if settings.distill != (teacher is not None):
         raise InputError("distill = True needs a teacher, distill = False takes none")
+    if bool(settings.preset.training.start_variant) != (start is not None):
+        raise InputError("start_variant needs the networks to begin with, and nothing else takes them")
     if run.finished:
         return run
     together = parallel.workers()
     with _sole_trainer(run) if together.first else contextlib.nullcontext():
-        _train(run, settings, dataset, teacher, together, progress)
+        _train(run, settings, dataset, teacher, start, together, progress)
     together.wait()
     return run
 
@@ -66,12 +70,14 @@ def _sole_trainer(run: Run) -> Iterator[None]:
         yield
 
 
-def _train(run: Run, settings: RunSettings, dataset: Dataset, teacher: Networks | None, workers: Workers, progress: bool) -> None:
+def _train(
+    run: Run, settings: RunSettings, dataset: Dataset, teacher: Networks | None, start: Networks | None, workers: Workers, progress: bool
+) -> None:
     training, logs = settings.preset.training, settings.preset.logging
     device = prepare(settings.preset.machine, training.allow_tf32)
     learner = make_learner(
         settings.build(training.seed).to(device), training, settings.preset.losses, settings.diversity_iterations,
-        teacher.to(device) if teacher is not None else None, workers, resumed=bool(checkpoints_of(run)),
+        teacher.to(device) if teacher is not None else None, workers, resumed=bool(checkpoints_of(run)), start=start,
     )  # fmt: skip
     window = restore(learner, run)
     if workers.first:

@@ -71,6 +71,8 @@ filter_score = None  # "discriminator" or "cycle"
 student_discriminator_alpha = None  # 0: alpha
 student_mapping_width = None  # hidden units of its mapping network; 0: alpha
 discriminator_start = None  # "teacher": as the teacher's, which needs its width
+start_variant = None  # the variant whose finished student this one begins as
+frozen = None  # "generator", "style_encoder", "mapping_network", or some with commas: those that stay so
 
 # %%
 from IPython.display import Markdown
@@ -103,7 +105,7 @@ overrides = dict(
     style_fit_iterations=style_fit_iterations, style_match_warp=style_match_warp, style_match_of=style_match_of,
     lambda_style_energy=lambda_style_energy, lambda_style_match=lambda_style_match, filter_keep=filter_keep, filter_score=filter_score,
     student_discriminator_alpha=student_discriminator_alpha, discriminator_start=discriminator_start,
-    student_mapping_width=student_mapping_width,
+    student_mapping_width=student_mapping_width, start_variant=start_variant, frozen=frozen,
 )  # fmt: skip
 settings = load_preset(preset, variant=variant, **overrides)
 

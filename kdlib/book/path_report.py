@@ -24,8 +24,9 @@ STEPS = {
     "trimmed": "two channels less at the two highest resolutions, and $F$ twice as wide, where width costs weights but hardly any work",
     "longer": "three times as many iterations",
     "fitted": "$F$ fitted to the teacher's before everything else, by the energy distance between their codes, too, and frozen",
-    "encoder": "$E$ learns its teacher's codes from pictures as they are, no longer moved at random, and from its teacher's translations, too",
-    "longest": "three times as many iterations again",
+    "encoder": "$E$ learns by itself, with the generator of step 3: its teacher's codes from pictures as they are, no longer moved at random, and from its "
+    "teacher's translations, too",
+    "longest": "twice as many iterations again, of the generator alone, from where it was",
 }
 INSTEAD = {  # of a step: its number with a letter, and what was done
     "half_resolution": ("2a", "nothing at full resolution"),
