@@ -121,8 +121,9 @@ def _check_study(preset: Preset) -> None:
         if not re.fullmatch(r"[a-z0-9_]+", name):
             raise InputError(f"variant {name!r}: it becomes part of a folder's name; use a to z, digits and '_'")
         strangers = [key for key in values if key not in vars(preset.training) | vars(preset.losses) | vars(preset.student_generator)]
-        if (start := values.get("start_variant")) and (start not in study.variants or start == name):
-            raise InputError(f"variant {name}: start_variant = {start!r}: must be another variant of this preset, one of {', '.join(study.variants)}")
+        earlier = list(study.variants)[: list(study.variants).index(name)]
+        if (start := values.get("start_variant")) and start not in earlier:
+            raise InputError(f"variant {name}: start_variant = {start!r}: must be a variant above it in the preset: {', '.join(earlier) or 'there is none'}")
         if strangers or not values:
             raise InputError(
                 f"variant {name}: "

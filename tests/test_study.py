@@ -59,6 +59,17 @@ def test_a_study_of_variants_alone_trains_nothing_that_its_base_has(tmp_path, mo
     assert grids.needs == (f"alpha48-kd-{variants[0]} evaluation",)
 
 
+def test_a_student_that_begins_as_another_one_comes_after_it_seed_by_seed():
+    jobs = study_jobs(load_preset("small", seeds_of_variants=2), "small")
+    seen = []
+    for job in jobs:
+        assert set(job.needs) <= set(seen), job
+        seen.append(job.name)
+    needs = {job.name: job.needs for job in jobs if job.notebook == "04_student"}
+    assert needs["alpha24-kd-encoder"] == ("teacher", "alpha24-kd-longer") and needs["alpha24-kd-longer"] == ("teacher",)
+    assert needs["alpha24-kd-longest-seed778"] == ("teacher", "alpha24-kd-encoder-seed778")
+
+
 def test_grids_show_the_teacher_beside_the_widest_distilled_student():
     (job,) = [j for j in study_jobs(load_preset("quick", alphas=[16, 100, 32]), "quick") if j.notebook == "grids"]
     assert (job.run, job.parameters["student"]) == ("grids", "quick/alpha100-kd")

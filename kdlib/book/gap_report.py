@@ -33,8 +33,6 @@ METHODS = {
     "wide_discriminator": "discriminator as wide as the teacher's",
     "both_reals": "real pictures beside the teacher's, for $D$",
     "rate_decay": "learning rates that fall to 0",
-    "short_average": "moving average of ten iterations",
-    "no_ramp": "moving average without a ramp",
     "combined": "picture, features, codes and falling rates together",
     "teacher_alone": "teacher's pictures, features and codes, and nothing else",
     "teacher_critic": "teacher's pictures, features and codes, and a discriminator of its pictures",
@@ -44,7 +42,7 @@ METHODS = {
 
 
 SPECTRUM = factor("both", SPECTRAL.key, lower_is_better=True)
-EXCHANGE, BLURRED = "exchanged.json", "blurred.json"
+EXCHANGE, BLURRED, AVERAGES = "exchanged.json", "blurred.json", "averages.json"
 SPOILT = {"blur": "blurred by {amount:g} px", "weave": "woven by {amount:g}"}
 EXCHANGED = (CRITTER_DISTANCE, SPECTRAL, *(h for h in FACTORS if h.key != "leak_correlation"))
 
@@ -69,6 +67,7 @@ def fragments(study: Study, together: Study, folder: Path | None = None) -> dict
         "blur": blur(together),
         "blurred": blurred(folder / BLURRED),
         "exchange": exchange(folder),
+        "averages": averages(folder.parent / PRESET / AVERAGES),
     }
     return {name: ended(text) for name, text in parts.items()}
 
@@ -218,6 +217,20 @@ def blurred(path: Path) -> str:
         "lighter by that much on the scale from −1 to 1, and odd ones darker."
     )
     return joined(markdown_table(["real pictures", *(h.heading for h in shown)], lines), about)
+
+
+def averages(path: Path) -> str:
+    """Scores of moving averages of one training, from benchmarks/moving_averages.py."""
+    if not path.is_file():
+        return f"Not measured yet: `python benchmarks/moving_averages.py --threads 1 --json runs/reference/{PRESET}/{path.name}`."
+    result = json.loads(path.read_text(encoding="utf-8"))
+    shown = [h for h in (*EXCHANGED, FINE_DETAIL) if any(h.key in row["scores"][guide] for row in result["rows"] for guide in GUIDES)]
+    lines = [[row["average"], *(tidy(" / ".join(_score(row["scores"][guide], h) for guide in GUIDES)) for h in shown)] for row in result["rows"]]
+    about = (
+        f"One training, the full recipe of preset `{result['preset']}` at α = {result['alpha']} for {result['iterations']:,} iterations, of which every "
+        "average was kept; latent- / reference-guided."
+    )
+    return joined(in_classes(markdown_table(["weights averaged", *(h.heading.split(" (")[0] for h in shown)], lines), "kdnamed kddense"), about)
 
 
 def missing(study: Study) -> str:
