@@ -101,3 +101,14 @@ def test_a_line_a_station_and_how_the_last_one_stands(repository, monkeypatch):
     lost = [made_scores(*one)["content_correlation"] for one in ((MAIN, True, 777, "latent", "trimmed"), (140, True, 777, "latent"))]
     assert re.search(r"style followed [−+][\d.]+ \(aim", said)  # of one guide alone: latents have no reference to follow
     assert f"content kept {lost[0] - lost[1]:+.2f} / ".replace("-", "−") in said and said.rstrip().endswith("(aim: at least −0.02).")
+
+
+def test_hours_count_the_training_that_a_student_goes_on_from(repository):
+    """An hour for the generator and half a one for the encoder by itself are one and a half."""
+    for variant, seconds in (("longer", 3600), ("encoder", 1800)):
+        write_run(repository, path_report.PRESET, MAIN, True, 777, variant, pictures=False)
+        finished = repository / path_report.PRESET / f"alpha{MAIN}-kd-{variant}" / "finished.json"
+        finished.write_text(json.dumps({**json.loads(finished.read_text()), "seconds": seconds}))
+    table = [line for line in path_report.steps(load_study(path_report.PRESET)).splitlines() if line.startswith("|")]
+    hours = {cells[0].strip(): cells[-2].strip() for cells in (line.strip("|").split("|") for line in table)}
+    assert hours["latent / reference"] == "hours" and (hours["step 3"], hours["step 5"]) == ("1.0", "1.5")

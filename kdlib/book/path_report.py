@@ -45,12 +45,13 @@ def fragments(study: Study) -> dict[str, str]:
     }
 
 
+STATIONS = {"start": "", **{f"step {i}": name for i, name in enumerate(STEPS, 1)}, **{f"tried {which}": name for name, (which, _) in INSTEAD.items()}}
+
+
 def _groups(study: Study) -> dict[str, Group]:
     """The path's stations that are kept, then what was tried and left: "start", "step 1", ..., "tried 2a"."""
     results = study.results
-    names = {"start": "", **{f"step {i}": name for i, name in enumerate(STEPS, 1)}}
-    names |= {f"tried {which}": name for name, (which, _) in INSTEAD.items()}
-    groups = {station: results.student(results.main, True, variant) for station, variant in names.items()}
+    groups = {station: results.student(results.main, True, variant) for station, variant in STATIONS.items()}
     return {station: group for station, group in groups.items() if group is not None}
 
 
@@ -72,7 +73,7 @@ def steps(study: Study, dense: bool = False) -> str:
     tried = f"Tried in place of a step, and left: {'; '.join(others)}." if others else ""
     scores = _scores(next(iter(whole.values())))
     lines = [
-        [name, *(_fewer(study, group, key) for key in ("parameters", "macs")), *(_both(group, headline) for headline in scores), _hours(group),
+        [name, *(_fewer(study, group, key) for key in ("parameters", "macs")), *(_both(group, headline) for headline in scores), _hours(study, name, group),
          seeds_text(len(group.rows))]
         for name, group in whole.items()
     ]  # fmt: skip
@@ -94,9 +95,14 @@ def _fewer(study: Study, group: Group, key: str) -> str:
     return text if teacher is None or not group.is_student else f"{text} ({teacher[key] / group[key]:.1f}×)"
 
 
-def _hours(group: Group) -> str:
-    spread = group.spread(lambda row: row["seconds"] / 3600)
-    return NONE if spread is None else f"{spread.mean:.1f}"
+def _hours(study: Study, station: str, group: Group) -> str:
+    """Of training, with that of the student which it began as."""
+    spreads = [group.spread(lambda row: row["seconds"] / 3600)]
+    while begun := study.preset.study.variants.get(STATIONS.get(station, ""), {}).get("start_variant"):
+        station = next(name for name, variant in STATIONS.items() if variant == begun)
+        before = study.results.student(study.results.main, True, begun)
+        spreads.append(before and before.spread(lambda row: row["seconds"] / 3600))
+    return NONE if None in spreads else f"{sum(spread.mean for spread in spreads):.1f}"
 
 
 def encoder(path: Path) -> str:
