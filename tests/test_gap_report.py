@@ -83,7 +83,7 @@ def test_a_method_is_a_line_of_changes(started):
         assert lines["teacher"][1] == f"{made_scores(140, True, 777, guide)['frechet_factor_network']:.2f}"
         assert lines["+ teacher's picture, L1"][1] == "**+3.00**" and len({len(line) for line in lines.values()}) == 1
     costs = plain(found["path"])[plain(found["path"]).index("|  | weights") :]
-    assert f"| + teacher's features | {1000 * MAIN**2 // 10:,} | {made_up_study.STEP:,} | 2.00 ± 0.00 | 2 seeds |" in costs
+    assert f"| + teacher's features | {1000 * MAIN**2 // 10:,} | {made_up_study.STEP:,} | 2.00 ± 0.00 | bfloat16 | 2 seeds |" in costs
     assert "**Larger:** teacher's picture, L1 (+3.0; +0.1 dB); teacher's features (+3.0; +0.1 dB)." in plain(found["summary"])
     assert "*Not run yet*, `output_perceptual`, `style_space_init`," in found["missing"] and "`output_l1`" not in found["missing"]
     assert json.loads(re.search(r'<script type="application/json">(\{"data".*?)</script>', found["figure"])[1])["data"]

@@ -131,15 +131,16 @@ def path(study: Study) -> str:
 
 
 def cost(study: Study) -> str:
-    """A line a method: weights shipped, time of training, seeds."""
+    """A line a method: weights shipped, time of training and the numbers it was computed in, seeds."""
     results = study.results
     groups = _ends(study) | {f"+ {named(variant)}": results.student(results.main, True, variant) for variant in results.variants}
     lines = []
     for name, group in groups.items():
         seconds = group.spread(lambda row: row["seconds_per_iteration"])
         per_iteration = NONE if seconds is None else tidy(seconds.text(2))
-        lines.append([name, f"{group['parameters']:,}", f"{group['iterations']:,}", per_iteration, seeds_text(len(group.rows))])
-    table = markdown_table(["", "weights", "iterations", "s an iteration", "seeds"], lines)
+        computed = ", ".join(sorted({row["precision"] for row in group.rows}))
+        lines.append([name, f"{group['parameters']:,}", f"{group['iterations']:,}", per_iteration, computed, seeds_text(len(group.rows))])
+    table = markdown_table(["", "weights", "iterations", "s an iteration", "in", "seeds"], lines)
     return in_classes(table, "kdnamed")
 
 

@@ -193,7 +193,8 @@ def trained(study: Study, methods: Study) -> str:
     if start is None or not results.variants:
         return NOT_TRAINED
     heads = ["", *kept]
-    lines = [["seeds", *(seeds_text(len(group.rows)) for group in kept.values())]]
+    computed = [", ".join(sorted({row["precision"] for row in group.rows})) for group in kept.values()]
+    lines = [["seeds", *(seeds_text(len(group.rows)) for group in kept.values())], ["trained in", *computed]]
     for key, unit, size in (("parameters", "M", 1e6), ("macs", "M", 1e6)):
         name = "weights of G, E and F" if key == "parameters" else "MACs of G, E and F"
         lines.append([name, *(f"{group[key] / size:.{3 if key == 'parameters' else 1}f}{BLANK}{unit}" for group in kept.values())])
