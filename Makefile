@@ -24,8 +24,8 @@ book: ## run the study of PRESET and build the book (what is done already is kep
 	$(BIN)/python -m kdlib.book.bookbuild --preset $(PRESET); book=$$(date +%s); \
 	echo "environment $$((environment - start)) s, study $$((study - environment)) s, book $$((book - study)) s"
 
-test: environment ## the fast tests
-	@$(BIN)/python -m pytest -m "$(FAST)" $(ARGS)
+test: environment ## the fast tests, on up to four cores
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile -m "$(FAST)" $(ARGS)
 
 test-slow: environment ## the tests that train or execute something
 	@$(BIN)/python -m pytest -m "slow and not browser and not gpu" $(ARGS)
