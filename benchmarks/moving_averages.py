@@ -3,8 +3,7 @@
     python benchmarks/moving_averages.py --threads 1 --json runs/reference/methods/averages.json
 
 The average takes no part in training: every one here is of the same weights on the same way, so that what differs is the average's doing
-alone. Trained is the distilled main student of a preset. The last row but one is what
-a run of that preset ships.
+alone. Trained is the distilled student of a preset's main width. The last row but one is what a run of that preset ships.
 """
 
 import argparse

@@ -32,6 +32,7 @@ INSTEAD = {  # of a step: its number with a letter, and what was done
     "half_resolution": ("2a", "nothing at full resolution"),
     "separable": ("2b", "the generator's decoder depthwise separable, too, and wider for it"),
 }
+STATIONS = {"start": "", **{f"step {i}": name for i, name in enumerate(STEPS, 1)}, **{f"tried {which}": name for name, (which, _) in INSTEAD.items()}}
 
 
 def fragments(study: Study) -> dict[str, str]:
@@ -43,9 +44,6 @@ def fragments(study: Study) -> dict[str, str]:
         "encoder": ended(encoder(folder / ENCODER)),
         "exchange": ended(exchange(folder, f"{PRESET}/alpha{study.preset.study.main}-kd-{list(STEPS)[-1]}")),
     }
-
-
-STATIONS = {"start": "", **{f"step {i}": name for i, name in enumerate(STEPS, 1)}, **{f"tried {which}": name for name, (which, _) in INSTEAD.items()}}
 
 
 def _groups(study: Study) -> dict[str, Group]:
