@@ -242,6 +242,11 @@ def markdown_table(heads: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in (heads, ["---"] * len(heads), *lines))
 
 
+def not_measured(command: str) -> str:
+    """What stands in the place of a result that is not there."""
+    return f"Not measured yet: `{command}`."
+
+
 def in_classes(table: str, classes: str) -> str:
     """A Markdown table with classes of the book's style sheet, which other Markdown does not know."""
     return f"```{{table}}\n:class: {classes}\n\n{table}\n```"

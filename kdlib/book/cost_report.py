@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from kdlib.paths import REPOSITORY, reference_folder
-from kdlib.results import markdown_table
+from kdlib.results import markdown_table, not_measured
 from kdlib.views.cost_figures import heads_figure, loading_figure, seconds_text, sweep_figure
 from kdlib.views.plotting import figure_html, template
 
@@ -46,7 +46,7 @@ def fragments(folder: Path | None = None) -> dict[str, str]:
         path = folder / f"{file}.json"
         found[name] = make(json.loads(path.read_text(encoding="utf-8"))).rstrip() + "\n" if path.is_file() else ""
         if not found[name] and (BENCHMARKS / f"{file}.py").is_file():
-            found[name] = f"Not measured yet: `python benchmarks/{file}.py --json runs/reference/cost/{file}.json`.\n"
+            found[name] = not_measured(f"python benchmarks/{file}.py --json runs/reference/cost/{file}.json") + "\n"
     return found
 
 

@@ -11,12 +11,12 @@ from typing import Any
 
 from kdlib.book.cost_report import shown
 from kdlib.book.seeds import BLANK
-from kdlib.book.speed import AIM, MACHINE, UNJUDGED, by_machine, not_measured, of_machines, processor, times_fewer_weights
+from kdlib.book.speed import AIM, MACHINE, UNJUDGED, by_machine, of_machines, processor, times_fewer_weights
 from kdlib.deploy.forms import in_form
 from kdlib.deploy.latency import RUNTIMES
 from kdlib.headlines import Headline, headlines
 from kdlib.paths import reference_folder
-from kdlib.results import GUIDES, markdown_table
+from kdlib.results import GUIDES, markdown_table, not_measured
 from kdlib.views.latency_figures import macs_figure, milliseconds, share_figure
 
 FOLDER = "runs/reference/deployment"

@@ -16,7 +16,7 @@ from kdlib.book.study_report import Study, ended, joined, not_yet
 from kdlib.book.study_tables import NONE
 from kdlib.headlines import distances, headlines
 from kdlib.paths import reference_folder
-from kdlib.results import GUIDES, markdown_table
+from kdlib.results import GUIDES, markdown_table, not_measured
 
 PRESET = "faces"
 DOMAINS = "domains.json"
@@ -77,7 +77,7 @@ def methods(study: Study) -> str:
 def domains(study: Study, path: Path) -> str:
     """Which share of every model's translations a linear probe takes for the target domain, from benchmarks/domain_probe.py."""
     if not path.is_file():
-        return f"Not measured yet: `python benchmarks/domain_probe.py --model {PRESET}/teacher --model ... --json runs/reference/{PRESET}/{path.name}`."
+        return not_measured(f"python benchmarks/domain_probe.py --model {PRESET}/teacher --model ... --json runs/reference/{PRESET}/{path.name}")
     result = json.loads(path.read_text(encoding="utf-8"))
     own = result["real_taken_for_own"]
     lines = [["real pictures of the source domain", f"{1 - own:.0%}", NONE]]

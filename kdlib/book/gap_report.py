@@ -13,12 +13,12 @@ from typing import Any
 from kdlib.book.ablation import cost_of, measure_of
 from kdlib.book.ablation_report import changed, figure
 from kdlib.book.claims import UNDECIDED, distance, factor
-from kdlib.book.seeds import BLANK, Group, seeds_text, tidy
+from kdlib.book.seeds import BLANK, Group, computed_in, seeds_text, tidy
 from kdlib.book.study_report import Study, ended, joined, main_scores
 from kdlib.book.study_tables import NONE
 from kdlib.headlines import CRITTER_DISTANCE, FACTORS, FINE_DETAIL, SPECTRAL, Headline, distances
 from kdlib.paths import reference_folder
-from kdlib.results import GUIDES, in_classes, markdown_table
+from kdlib.results import GUIDES, in_classes, markdown_table, not_measured
 
 PRESET, TOGETHER = "methods", "beyond"
 METHODS = {
@@ -81,7 +81,7 @@ def exchange(folder: Path, student: str = "") -> str:
     """Scores of generators with each other's codes, from benchmarks/exchanged_networks.py; ``student``: other than its default."""
     path, chosen = folder / EXCHANGE, f"--student {student} " if student else ""
     if not path.is_file():
-        return f"Not measured yet: `python benchmarks/exchanged_networks.py {chosen}--json runs/reference/{folder.name}/{EXCHANGE}`."
+        return not_measured(f"python benchmarks/exchanged_networks.py {chosen}--json runs/reference/{folder.name}/{EXCHANGE}")
     result = json.loads(path.read_text(encoding="utf-8"))
     shown = [h for h in EXCHANGED if any(h.key in row["scores"][guide] for row in result["rows"] for guide in GUIDES)]
     lines = []
@@ -138,8 +138,7 @@ def cost(study: Study) -> str:
     for name, group in groups.items():
         seconds = group.spread(lambda row: row["seconds_per_iteration"])
         per_iteration = NONE if seconds is None else tidy(seconds.text(2))
-        computed = ", ".join(sorted({row["precision"] for row in group.rows}))
-        lines.append([name, f"{group['parameters']:,}", f"{group['iterations']:,}", per_iteration, computed, seeds_text(len(group.rows))])
+        lines.append([name, f"{group['parameters']:,}", f"{group['iterations']:,}", per_iteration, computed_in(group), seeds_text(len(group.rows))])
     table = markdown_table(["", "weights", "iterations", "s an iteration", "in", "seeds"], lines)
     return in_classes(table, "kdnamed")
 
@@ -204,7 +203,7 @@ def blur(study: Study) -> str:
 def blurred(path: Path) -> str:
     """Scores of real pictures that were blurred or woven, from benchmarks/blurred_pictures.py."""
     if not path.is_file():
-        return f"Not measured yet: `python benchmarks/blurred_pictures.py --json runs/reference/{TOGETHER}/{BLURRED}`."
+        return not_measured(f"python benchmarks/blurred_pictures.py --json runs/reference/{TOGETHER}/{BLURRED}")
     result = json.loads(path.read_text(encoding="utf-8"))
     asked = [*EXCHANGED[:2], FINE_DETAIL, *(h for h in EXCHANGED if h.key == "domain_accuracy")]
     shown = [h for h in asked if all(h.key in row["scores"][guide] for row in result["rows"] for guide in GUIDES)]
@@ -223,7 +222,7 @@ def blurred(path: Path) -> str:
 def averages(path: Path) -> str:
     """Scores of moving averages of one training, from benchmarks/moving_averages.py."""
     if not path.is_file():
-        return f"Not measured yet: `python benchmarks/moving_averages.py --threads 1 --json runs/reference/{PRESET}/{path.name}`."
+        return not_measured(f"python benchmarks/moving_averages.py --threads 1 --json runs/reference/{PRESET}/{path.name}")
     result = json.loads(path.read_text(encoding="utf-8"))
     shown = [h for h in (*EXCHANGED, FINE_DETAIL) if any(h.key in row["scores"][guide] for row in result["rows"] for guide in GUIDES)]
     lines = [[row["average"], *(tidy(" / ".join(_score(row["scores"][guide], h) for guide in GUIDES)) for h in shown)] for row in result["rows"]]

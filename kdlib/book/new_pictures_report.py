@@ -7,7 +7,7 @@ from typing import Any
 from kdlib.book.seeds import tidy
 from kdlib.headlines import CRITTER_DISTANCE, SPECTRAL, TRANSLATION, Headline
 from kdlib.paths import reference_folder
-from kdlib.results import GUIDES, markdown_table
+from kdlib.results import GUIDES, markdown_table, not_measured
 
 FILE = "mini/new_pictures.json"
 TOLD = (CRITTER_DISTANCE, SPECTRAL, *TRANSLATION)
@@ -17,7 +17,7 @@ def fragment(path: Path | None = None) -> str:
     """A line a model: every score as chosen by, then as new; ``path``: by default in runs/reference."""
     path = reference_folder() / FILE if path is None else path
     if not path.is_file():
-        return f"Not measured yet: `python benchmarks/new_pictures.py --model mini/teacher --model mini/alpha48-kd --json runs/reference/{FILE}`.\n"
+        return not_measured(f"python benchmarks/new_pictures.py --model mini/teacher --model mini/alpha48-kd --json runs/reference/{FILE}") + "\n"
     result = json.loads(path.read_text(encoding="utf-8"))
     lines = []
     for row in result["rows"]:

@@ -14,7 +14,7 @@ from kdlib.book.study_report import Study, ended, joined
 from kdlib.book.study_tables import NONE
 from kdlib.headlines import CRITTER_DISTANCE, SPECTRAL, TRANSLATION, Headline, distances
 from kdlib.paths import reference_folder
-from kdlib.results import GUIDES, in_classes, markdown_table
+from kdlib.results import GUIDES, in_classes, markdown_table, not_measured
 
 PRESET = "small"
 ENCODER = "encoder.json"
@@ -106,7 +106,7 @@ def _hours(study: Study, station: str, group: Group) -> str:
 def encoder(path: Path) -> str:
     """What the last student's E makes of further training by itself in several ways, from benchmarks/encoder_pictures.py."""
     if not path.is_file():
-        return f"Not measured yet: `python benchmarks/encoder_pictures.py --threads 1 --json runs/reference/{PRESET}/{path.name}`."
+        return not_measured(f"python benchmarks/encoder_pictures.py --threads 1 --json runs/reference/{PRESET}/{path.name}")
     result = json.loads(path.read_text(encoding="utf-8"))
     shown = [h for h in (CRITTER_DISTANCE, *TRANSLATION) if h.key in result["of_teacher"]]
     rows = [*result["rows"], {"way": "the teacher's own codes", "codes": {"unexplained": 0.0}, "scores": result["of_teacher"]}]

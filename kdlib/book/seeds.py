@@ -163,3 +163,8 @@ class StudyResults:
 
     def __bool__(self) -> bool:
         return bool(self.groups)
+
+
+def computed_in(group: Group) -> str:
+    """The numbers that the group's runs were trained in: 'bfloat16', or 'bfloat16, float32' of several machines'."""
+    return ", ".join(sorted({row["precision"] for row in group.rows}))

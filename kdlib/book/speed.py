@@ -11,6 +11,7 @@ from typing import Any
 
 from kdlib.architecture import Architecture
 from kdlib.deploy.forms import in_form
+from kdlib.results import not_measured
 
 AIM = {"times_faster": 10, "pictures_a_second": 30, "fewer_weights": 20}  # of the generator at 256 px on two cores of a CPU; weights of G, E and F
 JOINED_TEACHER = in_form("teacher", "joined")
@@ -28,11 +29,6 @@ Models = dict[str, dict[str, Any]]
 def by_machine(folder: Path, name: str) -> list[Path]:
     """The results of this name, a machine each."""
     return sorted(folder.glob(f"*/{name}.json"))
-
-
-def not_measured(command: str) -> str:
-    """What stands in the place of a result that is not there."""
-    return f"Not measured yet: `{command}`."
 
 
 def of_machines(folder: Path, name: str, make: Callable[[dict[str, Any]], str], command: str) -> str:

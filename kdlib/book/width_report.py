@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from kdlib.book.cost_report import shown
-from kdlib.book.seeds import BLANK, Group, seeds_text, tidy
-from kdlib.book.speed import AIM, JOINED_TEACHER, MACHINE, UNJUDGED, architecture_of, not_measured, of_machines, teacher_of, times_fewer_weights
+from kdlib.book.seeds import BLANK, Group, computed_in, seeds_text, tidy
+from kdlib.book.speed import AIM, JOINED_TEACHER, MACHINE, UNJUDGED, architecture_of, of_machines, teacher_of, times_fewer_weights
 from kdlib.book.study_report import Study, load_study, main_scores
 from kdlib.deploy.latency import RUNTIMES
 from kdlib.headlines import CRITTER_DISTANCE, Headline
 from kdlib.paths import reference_folder
-from kdlib.results import GUIDES, markdown_table
+from kdlib.results import GUIDES, markdown_table, not_measured
 from kdlib.views.latency_figures import milliseconds
 from kdlib.views.width_figures import sensitivity_figure
 
@@ -193,8 +193,7 @@ def trained(study: Study, methods: Study) -> str:
     if start is None or not results.variants:
         return NOT_TRAINED
     heads = ["", *kept]
-    computed = [", ".join(sorted({row["precision"] for row in group.rows})) for group in kept.values()]
-    lines = [["seeds", *(seeds_text(len(group.rows)) for group in kept.values())], ["trained in", *computed]]
+    lines = [["seeds", *(seeds_text(len(group.rows)) for group in kept.values())], ["trained in", *map(computed_in, kept.values())]]
     for key, unit, size in (("parameters", "M", 1e6), ("macs", "M", 1e6)):
         name = "weights of G, E and F" if key == "parameters" else "MACs of G, E and F"
         lines.append([name, *(f"{group[key] / size:.{3 if key == 'parameters' else 1}f}{BLANK}{unit}" for group in kept.values())])
