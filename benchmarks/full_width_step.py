@@ -1,6 +1,6 @@
 """The thesis's step at the thesis's size: iterations of distillation at 256 px on real pictures, 512-wide teacher, CPU or GPU.
 
-    python benchmarks/full_width_step.py --preset afhq --data my_afhq --batch 2 --json runs/reference/full_width/afhq.json
+    python benchmarks/full_width_step.py --preset afhq --data my_afhq --batch 2 --json runs/reference/cost/full_width_afhq.json
 
 Shows that the full model runs and learns something finite, how long an iteration takes and how much memory: no study of quality.
 Teacher and landmark network are untrained unless given, which changes no time; pictures lie in {train,val}/{domain}/.
@@ -16,7 +16,7 @@ import torch
 from common import options_of, write_result
 
 from kdlib.config import load_preset
-from kdlib.data import TrainingBatches, open_dataset
+from kdlib.data import open_dataset
 from kdlib.devices import computed_precision, prepare
 from kdlib.errors import InputError
 from kdlib.landmark_network import LandmarkNetwork
@@ -26,6 +26,7 @@ from kdlib.memory import peak_memory
 from kdlib.networks import build_networks
 from kdlib.released import load_landmarks, load_released
 from kdlib.runs import describe_environment
+from kdlib.trainer import batches_of
 from kdlib.training_step import train_iteration
 
 
@@ -62,7 +63,7 @@ def measure(options: argparse.Namespace) -> dict:
         torch.manual_seed(seed + 2)  # of an untrained landmark network
         student.landmarks = load_landmarks(options.landmarks) if options.landmarks else LandmarkMasks(LandmarkNetwork())
     learner = make_learner(student.to(device), preset.training, preset.losses, preset.training.student_iterations, teacher.to(device))
-    batches, seconds = TrainingBatches(dataset.train, options.batch, preset.networks.latent_dim, seed), []
+    batches, seconds = batches_of(preset, dataset), []
     for step in range(options.iterations):
         batch = batches.batch(step).to(device)
         start = time.perf_counter()

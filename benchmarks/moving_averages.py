@@ -16,9 +16,8 @@ import torch
 from common import options_of, report, with_outputs
 
 from kdlib import session
-from kdlib.augmentation import AugmentationSettings
 from kdlib.config import load_preset
-from kdlib.data import Dataset, TrainingBatches, prefetch
+from kdlib.data import Dataset, prefetch
 from kdlib.deploy.parity import headline_scores
 from kdlib.devices import computed_precision, prepare
 from kdlib.learner import average_decay, make_learner, rate_share, set_rates, update_average
@@ -27,6 +26,7 @@ from kdlib.progress import progress_bar
 from kdlib.results import GUIDES
 from kdlib.runs import STUDENT, RunSettings, describe_environment
 from kdlib.settings import MachineSettings, Preset, TrainingSettings
+from kdlib.trainer import batches_of
 from kdlib.training_step import train_iteration
 
 # Decay, and whether it rises to that from 0 (`ema_ramp`). An average of decay d is over about 1 / (1 - d) iterations.
@@ -45,8 +45,7 @@ def trained(preset: Preset, dataset: Dataset, averages: dict[str, TrainingSettin
     settings = RunSettings(preset, STUDENT, preset.study.main, True, dataset.domains, dataset.train.content_hash, teacher_hash)
     training = preset.training
     learner = make_learner(settings.build(training.seed), training, preset.losses, settings.diversity_iterations, teacher)
-    augmentation = AugmentationSettings(crop_probability=training.crop_probability, flip_probability=training.flip_probability)
-    batches = TrainingBatches(dataset.train, training.batch_size, preset.networks.latent_dim, training.seed, augmentation)
+    batches = batches_of(preset, dataset)
     kept = {name: learner.nets.averaged_copy() for name in averages}
     for step, batch in progress_bar(prefetch(batches, 0, settings.iterations), total=settings.iterations, desc="iterations"):
         set_rates(learner, rate_share(step, settings.iterations, settings.decay_iterations))

@@ -6,7 +6,6 @@ run that was killed and started again ends, on a CPU, with the same bits as one 
 
 import contextlib
 import fcntl
-import math
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,6 +27,7 @@ from kdlib.parallel import Workers
 from kdlib.paths import shown
 from kdlib.progress import progress_bar
 from kdlib.runs import TEACHER, Run, RunSettings, describe_environment
+from kdlib.settings import Preset
 from kdlib.teacher_discriminator import write_discriminator
 from kdlib.training_log import TrainingLog, Window, truncate
 from kdlib.training_step import Losses, NonFiniteLoss, train_iteration
@@ -85,10 +85,7 @@ def _train(
         if precision != training.precision:
             print(f"{run.name}: no {training.precision} on this processor, computing in {precision}; environment.json says so", file=sys.stderr)
         _tidy(run, learner.step, {**describe_environment(device), "processes": workers.count, "precision": precision})
-    batches = TrainingBatches(
-        dataset.train, training.batch_size, settings.preset.networks.latent_dim, training.seed,
-        AugmentationSettings(crop_probability=training.crop_probability, flip_probability=training.flip_probability), workers,
-    )  # fmt: skip
+    batches = batches_of(settings.preset, dataset, workers)
     reading = (logs.log_every, logs.sample_every, logs.candidate_every, logs.checkpoint_every)
     bar = progress_bar(total=settings.iterations, initial=learner.step, unit="it", desc=run.name, disable=not (progress and workers.first))
     upcoming = contextlib.closing(prefetch(batches, learner.step, settings.iterations, pin=device.type == "cuda"))
@@ -122,6 +119,13 @@ def _train(
             bar.update()
     if workers.first:
         finish(run, settings, learner)
+
+
+def batches_of(preset: Preset, dataset: Dataset, workers: Workers = Workers()) -> TrainingBatches:
+    """The batches that ``preset`` trains on."""
+    training = preset.training
+    augmentation = AugmentationSettings(crop_probability=training.crop_probability, flip_probability=training.flip_probability)
+    return TrainingBatches(dataset.train, training.batch_size, preset.networks.latent_dim, training.seed, augmentation, workers)
 
 
 def _tidy(run: Run, first_step: int, environment: dict[str, Any]) -> None:
@@ -235,4 +239,4 @@ def training_seconds(run: Run) -> float:
     for row in rows:
         total += (row["step"] - previous) / row["iterations_per_second"]
         previous = row["step"]
-    return total if math.isfinite(total) else 0.0
+    return total

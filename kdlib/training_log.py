@@ -65,7 +65,7 @@ class TrainingLog:
         rate = (step - self.last[0]) / (now - self.last[1])
         self.last = (step, now)
         self.losses.write(json.dumps({"step": step, **values}) + "\n")
-        self.timing.write(json.dumps({"step": step, "iterations_per_second": round(rate, 4)}) + "\n")
+        self.timing.write(json.dumps({"step": step, "iterations_per_second": float(f"{rate:.6g}")}) + "\n")
         self.losses.flush()
         self.timing.flush()
         if self.events:
