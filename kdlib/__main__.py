@@ -36,6 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"kdlib {options.command}: {error}", file=sys.stderr)
         return 2
+    except (FloatingPointError, OSError) as error:  # a training that came apart; a full disk
+        print(f"kdlib {options.command}: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         goes_on = "; the same command goes on from the last checkpoints" if options.command in ("study", "train") else ""
         print(f"\nkdlib {options.command}: interrupted{goes_on}", file=sys.stderr)

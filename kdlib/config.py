@@ -14,6 +14,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from kdlib.errors import InputError
 from kdlib.paths import from_repository
+from kdlib.ranges import VARIED
 from kdlib.settings import SECTION_OF, SECTIONS, Preset
 
 PRESET_FOLDER = Path(__file__).parent / "presets"
@@ -75,7 +76,7 @@ def with_variant(preset: Preset, name: str) -> Preset:
     values = preset.as_dict() | {"variant": name}
     for key, value in preset.study.variants[name].items():
         values[SECTION_OF[key]][key] = value
-    return preset_from_dict(values, f"variant {name} of {preset.name}")
+    return preset_from_dict(values, preset.name)
 
 
 def _given(overrides: dict[str, Any]) -> dict[str, Any]:
@@ -87,6 +88,8 @@ def _read(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"{path.name}: not valid TOML: {error}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path.name}: not UTF-8, as TOML must be ({error})") from error
 
 
 def _on_its_base(values: dict[str, Any], where: str, above: tuple[str, ...]) -> dict[str, Any]:
@@ -155,12 +158,25 @@ def load_preset(name: str | Path, *, variant: str | None = None, **overrides: An
     if isinstance(known, dict) and known:
         known = _spelled_out(known, path.name)
         values["study"] = {**study, "variants": known}
-    if variant:
-        values["variant"] = variant
-        overrides = {**(known[variant] if isinstance(known, dict) and variant in known else {}), **_given(overrides)}
-    for key, value in overrides.items():
+    for key in overrides:
         if key not in SECTION_OF:
             raise InputError(f"unknown setting {key!r}; known: {', '.join(sorted(SECTION_OF))}")
-        if value is not None:
-            values.setdefault(SECTION_OF[key], {})[key] = value
-    return preset_from_dict(values, path.name)
+    given, own = _given(overrides), known[variant] if variant and isinstance(known, dict) and variant in known else {}
+    preset = preset_from_dict(_changed({**values, **({"variant": variant} if variant else {})}, {**own, **given}), path.name)
+    if preset.study.variants:  # all of them now, and not hours into a study
+        plain = preset_from_dict(_changed(values, {key: value for key, value in given.items() if SECTION_OF[key] not in VARIED}), path.name)
+        for each in plain.study.variants:
+            try:
+                with_variant(plain, each)
+            except InputError as error:
+                raise InputError(f"{path.name}: variant {each}: {error}") from error
+    return preset
+
+
+def _changed(values: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
+    """Nested values of a preset with settings of any section changed; a section that is none stays, to be refused."""
+    changed = {**values, **{name: dict(section) for name, section in values.items() if isinstance(section, dict)}}
+    for key, value in overrides.items():
+        if isinstance(section := changed.setdefault(SECTION_OF[key], {}), dict):
+            section[key] = value
+    return changed

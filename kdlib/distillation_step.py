@@ -124,7 +124,7 @@ def distillation_step(it: Iteration) -> None:
     if reference.w_adv > 0:
         discriminator_update(it, "KD/D/reference", reference.w_adv, *_sides(it, reference, b.x_ref, drawn.picture))
 
-    if "mapping_network" in it.learner.optimizers:  # else it is the teacher's
+    if "mapping_network" in it.learner.optimizers:  # else it is the teacher's, fitted to it, or another student's
         _style_updates(it, latent, s_latent2)
 
     # G_S and E_S: image adversarial, style utilisation, source attributes (Eqs 32, 36, 38, then Eqs 31, 35, 37).

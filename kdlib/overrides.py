@@ -2,7 +2,7 @@
 
 import ast
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, get_origin, get_type_hints
 
 import jupytext
 
@@ -15,12 +15,13 @@ TRAINING = ("03_teacher", "04_student")
 NOTEBOOKS = ("01_data", "02_architecture", *TRAINING, "05_evaluation", "06_comparison")
 PATHS = ("data_root", "landmarks", "teacher")
 STUDY_SETTINGS = tuple(SECTIONS["study"].__dataclass_fields__)  # what the grid itself obeys, not its notebooks
+LISTS = tuple(name for name, kind in get_type_hints(SECTIONS["study"]).items() if get_origin(kind) is tuple)
 
 
 def parse_overrides(pairs: Iterable[Sequence[str]]) -> dict[str, Any]:
     """[("seed", "778"), ...] -> {"seed": 778, ...}: True, False, None, whole and other numbers as in papermill, else text.
 
-    The study's own list of widths is written with commas, ``alphas 64,128``. A path that exists where the command is given is
+    The study's own lists are written with commas, ``alphas 64,128``. A path that exists where the command is given is
     named so that a notebook, which runs in the repository, finds it.
     """
     overrides: dict[str, Any] = {}
@@ -35,7 +36,7 @@ def _parsed(name: str, text: str) -> Any:
     if name in PATHS and text:
         path = from_here(text)
         return shown(path.resolve()) if path.exists() else text
-    if name in STUDY_SETTINGS:
+    if name in LISTS:
         return [_literal(part) for part in text.split(",")]
     return _literal(text)
 

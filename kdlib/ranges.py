@@ -12,12 +12,14 @@ from kdlib.errors import InputError
 if TYPE_CHECKING:
     from kdlib.settings import Preset
 
+VARIED = ("training", "losses", "student_generator")  # sections whose settings a variant may change
 _AT_LEAST_ONE = {
     "image_size", "teacher_alpha", "style_dim", "latent_dim", "batch_size", "log_every", "sample_every",
     "checkpoint_every", "keep_checkpoints", "r1_every", "evaluation_batch_size", "teacher_iterations", "student_iterations",
     "evaluation_seeds", "style_fit_iterations",
 }  # fmt: skip
-_PROBABILITIES = {"crop_probability", "flip_probability", "style_warp", "beta1", "beta2", "ema_decay", "filter_keep"}
+_PROBABILITIES = {"crop_probability", "flip_probability", "style_warp", "ema_decay", "filter_keep"}
+_BELOW_ONE = {"beta1", "beta2"}  # Adam's
 _CHOICES = {
     "source": ("critters", "folder"),
     "precision": ("float32", "bfloat16"),
@@ -50,6 +52,8 @@ def check_ranges(preset: Preset) -> None:
                     raise InputError(f"{name} = {value}: must be 0 or more, and finite")
                 if name in _PROBABILITIES and value > 1:
                     raise InputError(f"{name} = {value}: must lie between 0 and 1")
+                if name in _BELOW_ONE and value >= 1:
+                    raise InputError(f"{name} = {value}: must be 0 or more, and less than 1")
     for split, counts in preset.data.expected.items():
         for domain, count in counts.items():
             if count < 1:
@@ -120,7 +124,7 @@ def _check_study(preset: Preset) -> None:
     for name, values in study.variants.items():
         if not re.fullmatch(r"[a-z0-9_]+", name):
             raise InputError(f"variant {name!r}: it becomes part of a folder's name; use a to z, digits and '_'")
-        strangers = [key for key in values if key not in vars(preset.training) | vars(preset.losses) | vars(preset.student_generator)]
+        strangers = [key for key in values if not any(key in vars(getattr(preset, section)) for section in VARIED)]
         earlier = list(study.variants)[: list(study.variants).index(name)]
         if (start := values.get("start_variant")) and start not in earlier:
             raise InputError(f"variant {name}: start_variant = {start!r}: must be a variant above it in the preset: {', '.join(earlier) or 'there is none'}")

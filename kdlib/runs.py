@@ -4,8 +4,8 @@
       settings.json       what was trained: role, alpha, distillation, preset, content hashes of data and teacher
       environment.json    one entry a start: versions, machine, commit, device, threads, precision
       log.jsonl           losses, a JSON object a line; the same bytes however often the run was interrupted
-      timing.jsonl        seconds and iterations/s (no part of the log: no two runs agree on them)
-      checkpoints/        step_NNNNNN.pt, the last few
+      timing.jsonl        iterations/s (no part of the log: no two runs agree on them)
+      checkpoints/        step_NNNNNNN.pt, the last few
       candidates/         step_NNNNNNN.safetensors, moving averages of G, E and F on the way (candidate_every), the last one being
                           the final weights; step_NNNNNNN.json, their scores (kdlib.scoring.selection)
       course.json         scores of the candidates one after another, where they were asked for (kdlib.scoring.course)
@@ -174,11 +174,14 @@ class Run:
             raise InputError(f"{shown(path)}: not valid JSON ({error})") from error
 
     def lines(self, name: str) -> list[dict[str, Any]]:
-        """Rows of one of the folder's JSON-lines files; none if it is not there."""
+        """Rows of one of the folder's JSON-lines files; none if it is not there. Raises `InputError` if it is broken."""
         path = self.path / name
         if not path.is_file():
             return []
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
+        try:
+            return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
+        except json.JSONDecodeError as error:
+            raise InputError(f"{shown(path)}: not a JSON object a line ({error})") from error
 
     def write_json(self, name: str, content: Any) -> None:
         write_text(self.path / name, json.dumps(content, indent=1) + "\n")
@@ -218,10 +221,8 @@ class Run:
                 "released weights come without one" if self.imported
                 else f"if the run's last checkpoint is still there, `python -m kdlib discriminator {shown(self.path)}` writes it; else train it again"
             )  # fmt: skip
-            raise InputError(
-                f"{shown(self.discriminator)}: no such file, and filter_score or perceptual_network = 'discriminator' asks for the teacher's "
-                f"discriminator; {way_out}"
-            )
+            asking = "filter_score or perceptual_network = 'discriminator', or discriminator_start = 'teacher'"
+            raise InputError(f"{shown(self.discriminator)}: no such file, and {asking} asks for the teacher's discriminator; {way_out}")
         network = self.settings().without_masks(seed=0).discriminator
         load_weights(self.discriminator, {"discriminator": network})
         return network.eval().requires_grad_(False)
@@ -271,7 +272,7 @@ def binding(settings: dict[str, Any]) -> dict[str, Any]:
     preset = {section: dict(settings["preset"][section]) for section in BINDING_SECTIONS}
     for name in ("data_root", "expected_train", "expected_val"):  # the pictures' hash decides, not where they lie or how many were meant
         preset["data"].pop(name)
-    for name in ("sample_every", "checkpoint_every", "keep_checkpoints", "candidate_every"):
+    for name in ("sample_every", "checkpoint_every", "keep_checkpoints", "candidate_every", "weights_precision"):
         preset["logging"].pop(name)
     if settings["role"] == TEACHER:
         preset["student_generator"] = {}

@@ -18,6 +18,7 @@ from torch import Tensor
 from kdlib.data import Batch, step_rng
 from kdlib.devices import computed_precision
 from kdlib.distillation_step import distillation_step
+from kdlib.errors import InputError
 from kdlib.iteration import Drawn, Iteration, discriminator_update
 from kdlib.learner import Learner, average_decay, diversity_weight, update_average
 from kdlib.losses import adversarial_loss, cycle_loss, diversity_loss, style_reconstruction_loss
@@ -122,6 +123,8 @@ def train_iteration(learner: Learner, batch: Batch) -> Losses:
     stargan_step(it)
     if learner.teacher is not None:
         distillation_step(it)
+    if not it.seen:
+        raise InputError("every loss has a weight of 0, so nothing would be learned; set one of [losses] above 0")
     update_average(learner.average, learner.nets, average_decay(learner.training, learner.step))
 
     learner.step += 1

@@ -164,6 +164,8 @@ def test_bad_overrides_are_named(override, said):
         ("data = 3", r"\[data\]: must be a section"),
         ("[trainnig]\nbatch_size = 8", "unknown section or setting trainnig"),
         ("[training\n", "not valid TOML"),
+        ("# \udcff", "not UTF-8"),
+        ("[training]\nbeta1 = 1.0", "beta1 = 1.0: must be 0 or more, and less than 1"),
         ("[training]\nbatch_size = '8'", "batch_size = '8'"),
         ("[data]\nexpected_train = 5153", "expected_train = 5153: must be dict"),
         ("[data.expected_train]\ncat = 5153.0", "expected_train, cat = 5153.0: must be int"),
@@ -172,7 +174,7 @@ def test_bad_overrides_are_named(override, said):
     ],
 )
 def test_bad_preset_files_are_named(tmp_path, text, said):
-    (tmp_path / "odd.toml").write_text(text)
+    (tmp_path / "odd.toml").write_text(text, encoding="utf-8", errors="surrogateescape")
     with pytest.raises(InputError, match=said):
         load_preset(tmp_path / "odd.toml")
 
@@ -263,6 +265,7 @@ def test_every_variant_of_a_shipped_preset_loads(name):
         ("lambda_style_use_latent", "image_size", "variant plain: image_size is no setting of [training], [losses] or [student_generator]"),
         ("lambda_style_use_latent", "lambda_style", "variant plain: lambda_style is no setting"),
         ("variants.plain", 'variants."a b"', "variant 'a b': it becomes part of a folder's name"),
+        ("lambda_style_use_latent = ", "filter_keep = 5.", "variant plain: filter_keep = 5.0: must lie between 0 and 1"),
         ("alphas = [8]", "alphas = [8]\nmain_alpha = 9", "main_alpha = 9: must be one of alphas, 8"),
         ("alphas = [8]", "alphas = [8]\nseeds = [1, 1]", "seeds = [1, 1]: each must be 0 or more and named once"),
     ],

@@ -19,8 +19,18 @@ def test_values_are_read_as_papermill_reads_them():
         assert parse_overrides([("seed", text)]) == {"seed": _resolve_type(text)}, text
     assert parse_overrides([("alphas", "64,128")]) == {"alphas": [64, 128]}
     assert parse_overrides([("alphas", "64")]) == {"alphas": [64]}
+    assert parse_overrides([("main_alpha", "48"), ("variants_only", "True")]) == {"main_alpha": 48, "variants_only": True}
     with pytest.raises(InputError, match="seed: given twice"):
         parse_overrides([("seed", "1"), ("seed", "2")])
+
+
+@pytest.mark.parametrize(
+    "name, text, value",
+    [("alphas", "24", (24,)), ("main_alpha", "24", 24), ("seeds", "5,6", (5, 6)), ("seeds_of_others", "2", 2), ("seeds_of_variants", "2", 2), ("variants_only", "False", False)],
+)
+def test_every_setting_of_the_study_but_its_variants_can_be_given(name, text, value):
+    given = parse_overrides([("main_alpha", "24"), *([("alphas", "24")] if name != "alphas" else []), *([(name, text)] if name != "main_alpha" else [])])
+    assert getattr(load_preset("mini", **given).study, name) == value
 
 
 def test_a_path_is_found_from_where_the_command_is_given(tmp_path, monkeypatch):

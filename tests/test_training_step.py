@@ -11,6 +11,7 @@ from plain_step import PlainStep
 
 from kdlib import devices
 from kdlib.data import Batch, step_rng
+from kdlib.errors import InputError
 from kdlib.learner import diversity_weight, make_learner, rate_share, set_rates
 from kdlib.networks import Networks, build_networks
 from kdlib.settings import LossWeights, TrainingSettings
@@ -89,7 +90,7 @@ def test_first_average_is_the_closed_form():
         torch.testing.assert_close(a, 0.75 * before[key] + 0.25 * nets.generator.state_dict()[key])
 
 
-def test_the_teacher_does_not_change_and_other_heads_do_not_move():
+def test_the_teacher_does_not_change():
     nets, teacher, batch = student(), frozen_teacher(), make_batch()
     before = copy.deepcopy({n: m.state_dict() for n, m in teacher.modules()})
     learner = make_learner(nets, TRAINING, WEIGHTS, ITERATIONS, teacher)
@@ -157,6 +158,13 @@ def test_a_cycle_goes_back_from_a_noisy_picture_where_that_is_asked_for():
         expected, plain = ((picture - batch.x).abs().mean().item() for picture in (back, nets.generator(fake, nets.style_encoder(batch.x, batch.y))))
     assert losses["G/latent/cyc"] == pytest.approx(expected, rel=1e-4)
     assert expected != pytest.approx(plain, rel=1e-3)
+
+
+def test_nothing_to_learn_is_an_error():
+    nothing = dataclasses.replace(WEIGHTS, **{f.name: 0.0 for f in dataclasses.fields(LossWeights)})
+    learner = make_learner(student(), TRAINING, nothing, ITERATIONS)
+    with pytest.raises(InputError, match="every loss has a weight of 0"):
+        train_iteration(learner, make_batch())
 
 
 def test_non_finite_loss_names_step_and_loss():
