@@ -26,9 +26,11 @@ from kdlib.overrides import check_taken
 from kdlib.paths import from_repository, runs_folder
 from kdlib.profiling import KINDS, TRANSLATING, meta_network
 from kdlib.progress import progress_bar
-from kdlib.runs import STUDENT, TEACHER, Run, RunSettings, differing_settings, find_run, run_name
+from kdlib.results import recipe
+from kdlib.runs import STUDENT, TEACHER, Run, RunSettings, differing_settings, find_run
 from kdlib.settings import SECTIONS, Preset
 from kdlib.step_cost import DoesNotFit, StepCost, measure
+from kdlib.study import students
 from kdlib.validation import list_pictures
 
 TO_TRAIN, TAKEN = "to train", "name taken"
@@ -118,16 +120,13 @@ def parameters(arch: Architecture) -> dict[str, float]:
 
 
 def study_runs(preset: Preset, domains: tuple[str, ...]) -> dict[str, RunSettings]:
-    """Every training of the study by name: the teacher, and each width distilled and alone, or each variant where it has these only."""
+    """Every training of the study by name, in its order: the teacher, then its students (`kdlib.study.students`)."""
     found = {TEACHER: RunSettings(preset, TEACHER, preset.networks.teacher_alpha, False, domains, "")}
-    if preset.study.variants_only:
-        main = preset.study.main
-        for variant in preset.study.variants:
-            found[run_name(STUDENT, main, True, variant)] = RunSettings(with_variant(preset, variant), STUDENT, main, True, domains, "")
-        return found
-    for alpha in preset.study.alphas:
-        for distill in (True, False):
-            found[run_name(STUDENT, alpha, distill)] = RunSettings(preset, STUDENT, alpha, distill, domains, "")
+    for student in students(preset):
+        own = with_variant(preset, student.variant) if student.variant else preset
+        if student.seed is not None:
+            own = dataclasses.replace(own, training=dataclasses.replace(own.training, seed=student.seed))
+        found[student.name] = RunSettings(own, STUDENT, student.alpha, student.distill, domains, "")
     return found
 
 
@@ -136,16 +135,22 @@ def cost_text(preset: Preset, domains: tuple[str, ...], steps: int, batches: Seq
     device = prepare(preset.machine, preset.training.allow_tf32)
     rows, seconds, unknown, doubtful, extrapolated = [], 0.0, [], [], False
     runs = study_runs(preset, domains)
+    costs: dict[str, Estimate | DoesNotFit] = {}  # runs that differ in their seed only cost the same
     with progress_bar(total=len(runs), desc="measuring", unit="run") as bar:
         for name, settings in runs.items():
             bar.set_postfix_str(name)
             state = _state(name, settings)
             row = {"run": name, "state": state, "iterations": f"{settings.iterations:,}", "s/iteration": "?", "in all": "?", "GiB": "?"}
             rows.append(row)
-            try:
-                cost = estimate(settings, device, steps, batches)
-            except DoesNotFit as error:
-                row["measured"] = str(error)
+            kind = recipe(settings)
+            if kind not in costs:
+                try:
+                    costs[kind] = estimate(settings, device, steps, batches)
+                except DoesNotFit as error:
+                    costs[kind] = error
+            cost = costs[kind]
+            if isinstance(cost, DoesNotFit):
+                row["measured"] = str(cost)
                 unknown += [name] if state in (TO_TRAIN, TAKEN) else []
             else:
                 own = settings.iterations * cost.seconds

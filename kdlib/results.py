@@ -6,16 +6,17 @@ import statistics
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from kdlib.errors import InputError
 from kdlib.headlines import Headline, headlines
-from kdlib.paths import reference_folder, runs_folder
+from kdlib.paths import reference_folder, runs_folder, shown
 from kdlib.runs import STUDENT, TEACHER, Run, RunSettings, binding, finished_runs, list_runs, run_name
 from kdlib.scoring import selection
 from kdlib.settings import Preset
 
 GUIDES = ("latent", "reference")
+T = TypeVar("T")
 
 
 def result_rows(runs: Iterable[Run] | None = None) -> list[dict[str, Any]]:
@@ -24,51 +25,57 @@ def result_rows(runs: Iterable[Run] | None = None) -> list[dict[str, Any]]:
     Besides, where it was evaluated: ``real_*``, what validation pictures themselves score. Runs of one ``recipe`` differ in their
     seed only; scores are to be compared only where their ``protocol`` is the same.
     """
-    rows = []
-    for run in runs if runs is not None else list_runs():
-        if not run.finished:
-            continue
-        try:
-            settings, finished = run.settings(), run.json("finished.json")
-        except InputError as error:  # a folder of another version must not hide the others
-            print(f"left out: {error}", file=sys.stderr)
-            continue
-        starts = run.json("environment.json") if (run.path / "environment.json").is_file() else [{}]
-        data = settings.preset.data
-        row = {
-            "preset": settings.preset.name,
-            "dataset": data.source if data.source == "critters" else Path(data.data_root).name,
-            "image_size": data.image_size,
-            "run": run.name,
-            "kept_in_git": run.path.is_relative_to(reference_folder()),
-            "role": settings.role,
-            "alpha": settings.alpha,
-            "method": "distillation" if settings.distill else "StarGAN-v2",
-            "variant": settings.preset.variant,
-            "distilled": settings.distill,
-            "released": run.imported,  # by others: what is not known of its training is null
-            "seed": None if run.imported else settings.preset.training.seed,
-            "iterations": finished["step"],
-            "seconds": finished["seconds"],
-            "seconds_per_iteration": _usual_seconds(run) or finished["seconds_per_iteration"],
-            "machine": _machine(starts[-1]),
-            "precision": None if run.imported else starts[-1].get("precision", settings.preset.training.precision),
-            "commit": starts[-1].get("commit"),
-            "recipe": None if run.imported else recipe(settings),
-        }
-        if (run.path / "metrics.json").is_file():
-            metrics = run.json("metrics.json")
-            row |= metrics["cost"]
-            row["selection"] = selection.evaluated(run, metrics)
-            row["protocol"] = _protocol(metrics["protocol"])
-            row["feature_networks"] = {n["name"]: n["scores"] for n in metrics["protocol"]["feature_networks"]}
-            row |= {f"{guide}_{k}": v for guide in GUIDES for k, v in metrics[guide]["mean"].items()}
-            deviations = {guide: metrics[guide].get("deviation", {}).get("mean", {}) for guide in GUIDES}
-            row |= {f"{guide}_{k}_deviation": v for guide in GUIDES for k, v in deviations[guide].items()}
-            row |= {f"real_{k}": v for k, v in metrics.get("real", {}).get("mean", {}).items()}
-            row["reconstruction_l1"] = metrics["reconstruction"]["mean"]["reconstruction_l1"]
-        rows.append(row)
-    return rows
+    return [row for run in (list_runs() if runs is None else runs) if run.finished and (row := _readable(run, _row)) is not None]
+
+
+def _readable(run: Run, read: Callable[[Run], T]) -> T | None:
+    """What ``read`` makes of a run; None, said on stderr, where it cannot: one broken folder, or one of another version, must not hide the others."""
+    try:
+        return read(run)
+    except InputError as error:
+        print(f"left out: {error}", file=sys.stderr)
+    except (KeyError, TypeError, AttributeError) as error:
+        print(f"left out: {shown(run.path)}: finished.json, metrics.json or environment.json are of another version ({error!r})", file=sys.stderr)
+    return None
+
+
+def _row(run: Run) -> dict[str, Any]:
+    settings, finished = run.settings(), run.json("finished.json")
+    starts = run.json("environment.json") if (run.path / "environment.json").is_file() else [{}]
+    data = settings.preset.data
+    row = {
+        "preset": settings.preset.name,
+        "dataset": data.source if data.source == "critters" else Path(data.data_root).name,
+        "image_size": data.image_size,
+        "run": run.name,
+        "kept_in_git": run.path.is_relative_to(reference_folder()),
+        "role": settings.role,
+        "alpha": settings.alpha,
+        "method": "distillation" if settings.distill else "StarGAN-v2",
+        "variant": settings.preset.variant,
+        "distilled": settings.distill,
+        "released": run.imported,  # by others: what is not known of its training is null
+        "seed": None if run.imported else settings.preset.training.seed,
+        "iterations": finished["step"],
+        "seconds": finished["seconds"],
+        "seconds_per_iteration": _usual_seconds(run) or finished["seconds_per_iteration"],
+        "machine": _machine(starts[-1]),
+        "precision": None if run.imported else starts[-1].get("precision", settings.preset.training.precision),
+        "commit": starts[-1].get("commit"),
+        "recipe": None if run.imported else recipe(settings),
+    }
+    if (run.path / "metrics.json").is_file():
+        metrics = run.json("metrics.json")
+        row |= metrics["cost"]
+        row["selection"] = selection.evaluated(run, metrics)
+        row["protocol"] = _protocol(metrics["protocol"])
+        row["feature_networks"] = {n["name"]: n["scores"] for n in metrics["protocol"]["feature_networks"]}
+        row |= {f"{guide}_{k}": v for guide in GUIDES for k, v in metrics[guide]["mean"].items()}
+        deviations = {guide: metrics[guide].get("deviation", {}).get("mean", {}) for guide in GUIDES}
+        row |= {f"{guide}_{k}_deviation": v for guide in GUIDES for k, v in deviations[guide].items()}
+        row |= {f"real_{k}": v for k, v in metrics.get("real", {}).get("mean", {}).items()}
+        row["reconstruction_l1"] = metrics["reconstruction"]["mean"]["reconstruction_l1"]
+    return row
 
 
 def _usual_seconds(run: Run) -> float | None:
@@ -120,7 +127,7 @@ def kept_rows(preset: str) -> list[dict[str, Any]]:
 def _with_named_teachers(runs: list[Run], within: Path = Path("/")) -> list[Run]:
     """The runs, and those finished ones under ``within`` that the settings of students among them name as their teacher, each once."""
     known = {run.path.resolve() for run in runs}
-    settings = [run.settings() for run in runs if run.finished]
+    settings = [s for run in runs if run.finished and (s := _readable(run, Run.settings)) is not None]
     named = {s.preset.machine.teacher for s in settings if s.role == STUDENT and s.preset.machine.teacher}
     places = [[run.path.resolve() for run in finished_runs(name)] for name in named]
     found = {next((place for place in among if place.is_relative_to(within.resolve())), None) for among in places}

@@ -259,7 +259,9 @@ def _fingerprints(jobs: list[Job], preset: Preset) -> dict[str, str]:
     for path in sorted(Path(__file__).parent.rglob("*")):
         if path.suffix in (".py", ".safetensors", ".json"):
             library.update(path.read_bytes())
-    settings = json.dumps({k: v for k, v in preset.as_dict().items() if k not in ("machine", "study", "description")})
+    values = preset.as_dict()
+    places = {name: values["machine"][name] for name in ("teacher", "landmarks")}  # the rest of a machine changes no result
+    settings = json.dumps([{k: v for k, v in values.items() if k not in ("machine", "study", "description")}, places])
     prints: dict[str, str] = {}
     for job in jobs:
         inputs = [library.hexdigest(), settings, json.dumps(job.parameters), *(prints[n] for n in job.needs)]
@@ -268,8 +270,10 @@ def _fingerprints(jobs: list[Job], preset: Preset) -> dict[str, str]:
         if job.notebook == "01_data" and preset.data.source == "folder":
             root = from_repository(preset.data.data_root)
             inputs += sorted(f"{p.relative_to(root)} {p.stat().st_size} {p.stat().st_mtime_ns}" for p in root.rglob("*") if p.is_file())
-        if job.notebook == "03_teacher" and (shipped := _shipped_teacher(preset)):
-            inputs.append(shipped.weights_hash())
+        if job.notebook == "03_teacher":
+            inputs.append(_given_teacher(preset))
+        if job.notebook == "06_comparison":  # it asks the runs kept in git the same claims
+            inputs += [hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(reference_folder().glob("*/*/metrics.json"))]
         source = (REPOSITORY / "notebooks" / f"{job.notebook}.py").read_bytes()
         prints[job.name] = hashlib.sha256(source + "\n".join(inputs).encode()).hexdigest()
     return prints
@@ -286,6 +290,16 @@ def _done(jobs: list[Job], preset: Preset, ledger: dict[str, str], prints: dict[
         if came or (made and done.issuperset(job.needs)):
             done.add(job.name)
     return done
+
+
+def _given_teacher(preset: Preset) -> str:
+    """What tells the weights of a teacher that the study does not train from others'; empty where it trains its own."""
+    named = preset.machine.teacher
+    if run := next(iter(finished_runs(named)), None) if named else _shipped_teacher(preset):
+        return run.weights_hash()
+    if named and (file := from_repository(named)).is_file():  # released weights
+        return f"{file.stat().st_size} {file.stat().st_mtime_ns}"
+    return ""
 
 
 def _shipped_teacher(preset: Preset) -> Run | None:

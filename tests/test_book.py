@@ -11,7 +11,9 @@ from sample_book import REPOSITORY, TOC, executed_notebook, write_notebook, writ
 
 from kdlib.book import bookbuild
 from kdlib.book.bookcheck import check_book
+from kdlib.config import load_preset
 from kdlib.errors import InputError
+from kdlib.study import Student, students, study_jobs
 
 REAL_TOC = yaml.safe_load((REPOSITORY / "_toc.yml").read_text())
 
@@ -114,7 +116,8 @@ def test_toc_may_have_a_kept_notebook_of_another_preset(tmp_path):
 
 def test_toc_of_another_preset_has_that_preset_s_students(tmp_path):
     root = write_sample(tmp_path / "study", preset="smoke", alphas=(8, 16, 124))
-    toc = bookbuild.book_toc(yaml.safe_load(TOC), "smoke", (8, 16, 124), root)
+    students = [Student(alpha, distill) for distill in (True, False) for alpha in (124, 8, 16)]
+    toc = bookbuild.book_toc(yaml.safe_load(TOC), "smoke", students, root)
     chapters = toc["parts"][1]["chapters"]
     assert [(c["file"], c.get("title")) for c in chapters] == [
         ("runs/reference/smoke/teacher/03_teacher", None),
@@ -127,13 +130,21 @@ def test_toc_of_another_preset_has_that_preset_s_students(tmp_path):
     ]
 
 
+@pytest.mark.parametrize("preset", ["mini", "beyond", "faces"])
+def test_the_book_asks_for_the_students_that_the_study_trains_and_no_others(preset, tmp_path):
+    with pytest.raises(InputError) as error:
+        bookbuild.book_toc(REAL_TOC, preset, students(load_preset(preset)), write_sample(tmp_path / "study"))
+    asked = re.findall(rf"runs/{preset}/(alpha\S+)/04_student", str(error.value))
+    assert sorted(asked) == sorted(job.run for job in study_jobs(load_preset(preset), preset) if job.notebook == "04_student") and asked
+
+
 def test_sections_follow_their_student():
     part = {"chapters": [dict(c) for c in REAL_TOC["parts"][1]["chapters"]]}
-    chapters = bookbuild._with_students(part["chapters"], (96,))
+    chapters = bookbuild._with_students(part["chapters"], [Student(96, False), Student(96, True, "no_source", 778)])
     students = [c for c in chapters if c["file"].startswith("runs/quick/alpha")]
     assert [(s["file"], s["title"]) for c in students for s in c["sections"]] == [
         ("runs/quick/alpha96/05_evaluation", "Evaluation, alpha = 96"),
-        ("runs/quick/alpha96-kd/05_evaluation", "Evaluation, alpha = 96, distilled"),
+        ("runs/quick/alpha96-kd-no_source-seed778/05_evaluation", "Evaluation, alpha = 96, distilled, no_source, seed 778"),
     ]
     assert [c for c in chapters if c not in students] == [c for c in part["chapters"] if not c["file"].startswith("runs/quick/alpha")]
 

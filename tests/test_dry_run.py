@@ -10,11 +10,12 @@ import torch
 
 from kdlib import dry_run, session, step_cost
 from kdlib.__main__ import main
-from kdlib.config import load_preset
+from kdlib.config import load_preset, preset_names
 from kdlib.dry_run import study_runs
 from kdlib.errors import InputError
 from kdlib.runs import STUDENT, TEACHER, RunSettings, open_run
 from kdlib.step_cost import DoesNotFit, StepCost, measure
+from kdlib.study import study_jobs
 
 CPU = torch.device("cpu")
 SPECIES = ("cat", "dog", "fox")
@@ -120,13 +121,13 @@ def test_a_run_that_is_there_is_not_counted(places, capsys, monkeypatch):
     monkeypatch.setattr(dry_run, "estimate", lambda *_: dry_run.Estimate(36.0, 2**30, (StepCost(8, 36.0, 2**30),), False))
 
     def states(**overrides):
-        dry_run.dry_run("mini", {"alphas": [24], "main_alpha": 24, "student_iterations": 100, **overrides})
+        dry_run.dry_run("mini", {"alphas": [24], "main_alpha": 24, "seeds": [777], "student_iterations": 100, **overrides})
         text = capsys.readouterr().out
         return dict(re.findall(r"^ *(teacher|alpha\S+) +(finished|to train|name taken)", text, re.M)), text
 
     found, text = states()
     assert found == {"teacher": "finished", "alpha24-kd": "to train", "alpha24": "to train"}
-    assert "Total of what is to be trained: 2.0 h" in text
+    assert "Total of what is to be trained: 2.0 h" in text  # 100 iterations of each
     assert states(lambda_ds=0.0)[0]["teacher"] == "to train"
 
     own = RunSettings(load_preset("mini", student_iterations=100), STUDENT, 24, False, SPECIES, "pictures")
@@ -135,7 +136,7 @@ def test_a_run_that_is_there_is_not_counted(places, capsys, monkeypatch):
     run.write_json("finished.json", {})
     run.weights.touch()
     assert states()[0]["alpha24"] == "finished"
-    found, text = states(seed=778)
+    found, text = states(seed=778, seeds=[778])
     assert found["alpha24"] == "name taken" and "other settings" in text
 
 
@@ -151,6 +152,25 @@ def test_a_run_that_is_there_is_not_counted(places, capsys, monkeypatch):
 def test_wrong_arguments_are_named(arguments, said, capsys):
     assert main(["study", "--preset", "smoke", "--dry-run", *arguments]) == 2
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_every_training_of_the_study_is_listed(name):
+    preset = load_preset(name, **({"data_root": "."} if name in ("afhq", "celeba_hq") else {}))
+    listed = study_runs(preset, ("a", "b", "c"))
+    assert [run for run in listed if run != "teacher"] == [job.run for job in study_jobs(preset, name) if job.notebook == "04_student"]
+
+
+def test_runs_that_differ_in_their_seed_only_are_measured_once(places, monkeypatch, capsys):
+    measured = []
+
+    def estimate(settings, *_):
+        measured.append(settings)
+        return dry_run.Estimate(36.0, 2**30, (StepCost(8, 36.0, 2**30),), False)
+
+    monkeypatch.setattr(dry_run, "estimate", estimate)
+    dry_run.dry_run("mini", {"alphas": [24], "main_alpha": 24, "seeds": [777, 778, 779], "student_iterations": 100})
+    assert len(measured) == 3 and "Total of what is to be trained: 6.0 h" in capsys.readouterr().out  # of 3 seeds, alone and distilled
 
 
 def test_a_study_of_variants_is_measured_variant_by_variant():

@@ -1,12 +1,15 @@
 """The study runner: which notebooks, in which order, what is skipped, what a failure leaves."""
 
+import dataclasses
 import json
 
 import pytest
 
 from kdlib import study
 from kdlib.__main__ import main
+from kdlib.checkpoints import save_weights
 from kdlib.config import load_preset
+from kdlib.runs import TEACHER, RunSettings, open_run
 from kdlib.study import Job, run_study, study_jobs
 
 NOTEBOOK = """# %% tags=["parameters"]
@@ -108,6 +111,32 @@ def little_study(tmp_path, monkeypatch):
     monkeypatch.setattr(study, "study_jobs", lambda *_: jobs)
     monkeypatch.setenv("KDLIB_RUNS", str(tmp_path / "runs"))
     return tmp_path, mark, jobs
+
+
+def test_another_teacher_makes_everything_new(tmp_path, monkeypatch):
+    """One named by the preset, or other weights in the folder that it names."""
+    monkeypatch.setenv("KDLIB_RUNS", str(tmp_path))
+    settings = RunSettings(load_preset("smoke"), TEACHER, 24, False, ("cat", "dog", "fox"), "pictures")
+
+    def teacher(name, seed):
+        run = open_run(tmp_path / "smoke" / name, settings)
+        nets = settings.build(seed)
+        save_weights(run.weights, {n: getattr(nets, n) for n in nets.TRANSLATING}, {})
+        run.write_json("finished.json", {})
+
+    def prints(name):
+        preset = load_preset("smoke")
+        preset = dataclasses.replace(preset, machine=dataclasses.replace(preset.machine, teacher=name))
+        return study._fingerprints(study_jobs(preset, "smoke"), preset)
+
+    teacher("one", 1), teacher("two", 2)
+    one, two = prints("smoke/one"), prints("smoke/two")
+    assert one == prints("smoke/one")
+    teacher("one", 3)
+    retrained = prints("smoke/one")
+    for name in ("teacher", "alpha8", "alpha8-kd", "alpha8-kd evaluation", "comparison"):
+        assert len({one[name], two[name], retrained[name]}) == 3, name
+    assert one["data"] == retrained["data"]
 
 
 def test_failure_is_named_and_only_what_changed_is_redone(little_study, capsys):

@@ -31,17 +31,19 @@ from kdlib.deploy.browser_runtime import place_runtime
 from kdlib.errors import InputError
 from kdlib.paths import REPOSITORY, runs_folder, shown
 from kdlib.runs import run_folders
+from kdlib.study import Student
+from kdlib.study import students as students_of
 
 TOC_PRESET = "quick"  # the preset whose folders _toc.yml names
-_STUDENT = re.compile(rf"^runs/{TOC_PRESET}/alpha(\d+)(-kd)?/")
+_STUDENT = re.compile(rf"^runs/{TOC_PRESET}/alpha(\d+)[^/]*/")
 _SHOWN = (".md", ".bib", ".py", ".toml", ".ipynb", ".json", ".csv", ".png", ".svg", ".css", ".js", ".mjs", ".wasm", ".onnx")
 _TOOLS = ("jupyter-book", "sphinx", "myst-nb", "sphinx-book-theme", "pydata-sphinx-theme", "plotly")
 
 
-def book_toc(toc: dict[str, Any], preset: str, alphas: Sequence[int] | None = None, root: Path = REPOSITORY, teacher: str = "") -> dict[str, Any]:
+def book_toc(toc: dict[str, Any], preset: str, students: Sequence[Student] | None = None, root: Path = REPOSITORY, teacher: str = "") -> dict[str, Any]:
     """The table of contents of ``preset``'s book.
 
-    ``toc``: the parsed _toc.yml. ``alphas``: widths of the preset's students, which take the place of those that _toc.yml
+    ``toc``: the parsed _toc.yml. ``students``: those of the preset's study, which take the place of those that _toc.yml
     names; None keeps these. Each notebook is looked for in runs/<preset>, then in runs/reference/<preset>; the teacher's also in
     ``teacher``, the run that the preset's setting of that name gives by its folder or its name. Raises `InputError` that lists every
     page not found and the command that makes the notebooks.
@@ -71,8 +73,8 @@ def book_toc(toc: dict[str, Any], preset: str, alphas: Sequence[int] | None = No
 
     resolve({"file": toc["root"]})
     for part in toc["parts"]:
-        if alphas is not None:
-            part["chapters"] = _with_students(part["chapters"], alphas)
+        if students is not None:
+            part["chapters"] = _with_students(part["chapters"], students)
         for chapter in part["chapters"]:
             resolve(chapter)
     if missing:
@@ -85,17 +87,24 @@ def book_toc(toc: dict[str, Any], preset: str, alphas: Sequence[int] | None = No
     return toc
 
 
-def _with_students(chapters: list[dict[str, Any]], alphas: Sequence[int]) -> list[dict[str, Any]]:
-    """Chapters with those of the first student, plain and distilled, repeated for every alpha in place of all students'."""
-    students = [c for c in chapters if _STUDENT.match(c["file"])]
-    if not students:
+def _with_students(chapters: list[dict[str, Any]], students: Sequence[Student]) -> list[dict[str, Any]]:
+    """Chapters with that of the first student, which is trained alone, repeated for every one of ``students`` in place of all that are there."""
+    old = [c for c in chapters if _STUDENT.match(c["file"])]
+    if not old:
         return chapters
-    first = _STUDENT.match(students[0]["file"])[1]
-    templates = [c for c in students if _STUDENT.match(c["file"])[1] == first]
-    text = yaml.safe_dump(templates)
-    made = [c for a in alphas for c in yaml.safe_load(re.sub(rf"(alpha(?: = )?){first}\b", rf"\g<1>{a}", text))]
-    at = chapters.index(students[0])
-    return chapters[:at] + made + [c for c in chapters[at:] if c not in students]
+    first = _STUDENT.match(old[0]["file"])[1]
+    template, made = yaml.safe_dump(old[0], width=10_000), []
+    for student in sorted(students, key=lambda s: (s.variant, s.alpha, s.seed or 0, s.distill)):
+        text = template.replace(f"/alpha{first}/", f"/{student.name}/")
+        made.append(yaml.safe_load(re.sub(rf"\balpha = {first}\b", _title(student), text)))
+    at = chapters.index(old[0])
+    return chapters[:at] + made + [c for c in chapters[at:] if c not in old]
+
+
+def _title(student: Student) -> str:
+    """What a student is, in a chapter's title: 'alpha = 24, distilled, no_source, seed 778'."""
+    parts = (f"alpha = {student.alpha}", student.distill and "distilled", student.variant, student.seed is not None and f"seed {student.seed}")
+    return ", ".join(part for part in parts if part)
 
 
 def build_book(preset: str = TOC_PRESET, *, root: Path = REPOSITORY, force: bool = False, verbose: bool = False) -> Path:
@@ -107,8 +116,8 @@ def build_book(preset: str = TOC_PRESET, *, root: Path = REPOSITORY, force: bool
     if not (root / "_config.yml").is_file():
         raise InputError(f"{root} holds no _config.yml: the book is built in a clone of the repository (pip install -e .)")
     settings = load_preset(preset)
-    name, alphas = settings.name, None if preset == TOC_PRESET else settings.study.alphas  # of its own preset _toc.yml says it all
-    toc = book_toc(yaml.safe_load((root / "_toc.yml").read_text(encoding="utf-8")), name, alphas, root, settings.machine.teacher)
+    name, students = settings.name, None if preset == TOC_PRESET else students_of(settings)  # of its own preset _toc.yml says it all
+    toc = book_toc(yaml.safe_load((root / "_toc.yml").read_text(encoding="utf-8")), name, students, root, settings.machine.teacher)
     copy_plotly(root / "book" / "_static")
     if root == REPOSITORY:  # the numbers in the prose come from the run folders, the same as the notebooks
         if runs_folder() != root / "runs":
