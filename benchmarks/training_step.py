@@ -16,7 +16,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from common import computable, options_of, write_result
@@ -109,14 +109,14 @@ def take_turns(variants: dict[str, Variant], case: Case, device: torch.device, r
     return {name: [round(s, 4) for s in all_of[warm_up:]] for name, all_of in seconds.items()}
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     parser = options_of(__doc__)
     parser.add_argument("--size", type=int, choices=tuple(CASES), default=64, help="pixels (default: %(default)s)")
     parser.add_argument("--batch", type=int, help="pictures an iteration (default: 8 at 64 px, 1 at 256 px)")
     parser.add_argument("--rounds", type=int, default=15, help="timed iterations of each variant (default: %(default)s)")
     parser.add_argument("--warm-up", type=int, default=2, help="iterations before them (default: %(default)s)")
     parser.add_argument("--memory-of", choices=tuple(VARIANTS), help=argparse.SUPPRESS)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     case = CASES[options.size]
     case = dataclasses.replace(case, batch=options.batch or case.batch)
     device = prepare(MachineSettings(device=options.device, threads=options.threads))
@@ -126,7 +126,7 @@ def main() -> int:
 
     memory, variants = {}, computable(VARIANTS, device)
     for name in variants:
-        command = [sys.executable, __file__, *sys.argv[1:], "--memory-of", name]
+        command = [sys.executable, __file__, *(sys.argv[1:] if arguments is None else arguments), "--memory-of", name]
         memory[name] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     seconds = take_turns(variants, case, device, options.rounds, options.warm_up)
     medians = {name: statistics.median(s) for name, s in seconds.items()}
@@ -139,7 +139,7 @@ def main() -> int:
             "memory_of_the_iteration_bytes": memory[name]["peak"] - memory[name]["before"],
             "seconds": seconds[name],
         }
-        for name in VARIANTS
+        for name in variants
     }
     result = {"case": dataclasses.asdict(case), "variants": rows, "environment": describe_environment(device)}
     print(f"{case.size} px, batch {case.batch}, teacher {case.teacher_alpha}, student {case.alpha} wide, {result['environment']['device']}")

@@ -223,7 +223,7 @@ def network_costs(
 
 
 def landmark_costs(landmarks: nn.Module) -> dict[str, int]:
-    """Parameters and both counts of MACs of a face-landmark network, or of the masks made with it, for one [1 3 256 256]."""
+    """Parameters and two counts of MACs of a face-landmark network, or of the masks made with it, for one [1 3 256 256]."""
     network = landmarks.network if isinstance(landmarks, LandmarkMasks) else landmarks
     layers = layer_costs(deepcopy(network).to("meta"), torch.empty(1, 3, 256, 256, device="meta"))
     return {name: int(layers[name].sum()) for name in ("parameters", "macs_thop", "macs")}
@@ -249,7 +249,7 @@ def cost(nets: Networks) -> dict[str, int]:
 
 
 def sweep(arch: Architecture, alphas: Iterable[int], conv_before_upsampling: bool | None = None) -> pd.DataFrame:
-    """Students of ``arch`` at every width cap: ``alpha``, ``network`` ("G", "E", "F", "total"), `COUNTS`."""
+    """Students of ``arch`` at every width cap: ``alpha``, ``network`` ("G", "E", "F", "total"), `COUNTS`, ``norm_operations``."""
     tables = []
     for alpha in alphas:
         table = network_costs(replace(arch, alpha=alpha, student=True), conv_before_upsampling=conv_before_upsampling)

@@ -10,6 +10,7 @@ from kdlib.files import write_atomically, write_text
 from kdlib.paths import REPOSITORY, reference_folder, shown
 from kdlib.results import result_rows
 from kdlib.runs import Run, list_runs
+from kdlib.scoring.selection import evaluated_weights
 
 KEPT = ("settings.json", "environment.json", "finished.json", "metrics.json", "log.jsonl", "timing.jsonl")
 ALSO = ("course.json",)  # of a run that has it
@@ -36,7 +37,11 @@ def keep(path: Path, weights: bool = False) -> str:
     ours = settings.preset.data.source == "critters"
     if weights and not ours:
         raise InputError(f"{shown(run.path)}: weights trained on pictures that are not ours are not kept; leave --weights out to keep the numbers")
-    names = [*KEPT, *(name for name in ALSO if (run.path / name).is_file()), *(p.name for pattern in SHIPPED if weights for p in sorted(run.path.glob(pattern)))]
+    also = [name for name in ALSO if (run.path / name).is_file()]
+    shipped = [path for pattern in SHIPPED for path in sorted(run.path.glob(pattern))] if weights else []
+    if weights and (scored := evaluated_weights(run)) != run.weights:  # a candidate, whose scores the run's are
+        shipped.append(scored)
+    names = [*KEPT, *also, *(path.relative_to(run.path).as_posix() for path in shipped)]
     last = f"{run.json('finished.json')['step']:07d}"
     if ours:
         names += [f"samples/{guide}_{last}.png" for guide in ("latent", "reference")]

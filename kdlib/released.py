@@ -171,7 +171,8 @@ def save_released(path: str | Path, nets: Networks, with_filter: bool = False) -
     a first width of 2**14 / image_size only. ``with_filter`` adds the high-pass kernel, which StarGAN-v2's code asks for
     since it supports several GPUs; its released file has none, and TinyStarGAN-v2's code refuses it.
     Raises `InputError` where the landmark network, which that code expects in the file, is missing, and for a generator that
-    code does not build: of another depth (read back, one more block would pass for the high-pass skip's) or design.
+    code does not build: of another depth (read back, one more block would pass for the high-pass skip's) or design; for an F of another
+    width than its rule's.
     """
     arch, path = nets.arch, Path(path)
     if arch.design is not None:
@@ -179,6 +180,8 @@ def save_released(path: str | Path, nets: Networks, with_filter: bool = False) -
         raise InputError(f"{path}: {', '.join(names)} and {last} are no part of this format; export the model to ONNX instead")
     if arch.generator_down_blocks != replace(arch, down_blocks=None).generator_down_blocks:
         raise InputError(f"{path}: generator_down_blocks = {arch.generator_down_blocks} is not StarGAN-v2's rule, the only depth of this format")
+    if (units := arch.mapping_units) != (usual := replace(arch, mapping_width=None).mapping_units):
+        raise InputError(f"{path}: mapping_width = {units} is not StarGAN-v2's rule, {usual} here, the only one that this format's readers know")
     content = {name: _rename(name, getattr(nets, name)) for name in CLASSES}
     if arch.w_hpf > 0:
         if not isinstance(nets.landmarks, LandmarkMasks):

@@ -1,7 +1,9 @@
 """The benchmarks at their smallest: they run, what they compare computes the same, and their arithmetic is right. No time is tested."""
 
 import json
+from types import SimpleNamespace
 
+import common
 import cost
 import evaluation
 import import_time
@@ -9,6 +11,7 @@ import loading
 import pytest
 import step_changes
 import torch
+import training_step
 from training_step import Case
 
 from kdlib.devices import has_bfloat16
@@ -132,6 +135,17 @@ def test_import_time_of_notebooks(tmp_path):
     command = import_time.notebooks(tmp_path)["an empty notebook"]
     import_time.measure({"an empty notebook": command}, 1, dict(import_time.os.environ))
     assert json.loads((tmp_path / "out1.ipynb").read_text())["cells"][-1]["outputs"] == []
+
+
+def test_a_processor_without_bfloat16_is_compared_in_float32(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(common, "has_bfloat16", lambda device: False)
+    monkeypatch.setattr(training_step, "take_turns", lambda variants, *_: {name: [2.0, 1.0, 3.0] for name in variants})
+    told = SimpleNamespace(stdout='{"before": 1, "peak": 3}')
+    monkeypatch.setattr(training_step.subprocess, "run", lambda *_, **__: told)
+    assert training_step.main(["--device", "cpu", "--json", str(tmp_path / "step.json")]) == 0
+    rows = json.loads((tmp_path / "step.json").read_text())["variants"]
+    assert rows and all("bfloat16" not in name and row["median_seconds"] == 2.0 for name, row in rows.items())
+    assert "left out: bfloat16" in capsys.readouterr().err
 
 
 def test_every_benchmark_says_how_it_is_called():

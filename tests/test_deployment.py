@@ -1,10 +1,12 @@
 """A run exported, and its files used by the program that needs no PyTorch."""
 
+import dataclasses
 import json
 import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import integer_sums
 import numpy as np
@@ -120,6 +122,21 @@ def test_an_export_that_is_there_is_left_alone(made, place):
         assert export("tiny/teacher", settings=settings, progress=False) == made
     assert file.stat().st_mtime_ns == before
     assert "generator" in summary(made) and "error against PyTorch at most" in summary(made)
+
+
+def test_an_export_made_on_other_pictures_is_another_one(monkeypatch):
+    preset, opened = load_preset("smoke"), []
+
+    def open_data(asked):
+        opened.append(asked)
+        return SimpleNamespace(train=SimpleNamespace(content_hash=f"train {asked.data.data_seed}"), val=SimpleNamespace(content_hash="val"))
+
+    monkeypatch.setattr(deployment.session, "open_data", open_data)
+    other = dataclasses.replace(preset, data=dataclasses.replace(preset.data, data_seed=5))
+    for settings in (ExportSettings(("fp32",)), ExportSettings(("fp32", "int8"), scores=False)):
+        assert deployment._pictures(preset, settings) != deployment._pictures(other, settings)
+    opened.clear()
+    assert deployment._pictures(preset, ExportSettings(("fp32", "fp16"), scores=False)) is None and not opened
 
 
 def test_a_new_export_leaves_nothing_of_the_old_one(place, tmp_path, monkeypatch):

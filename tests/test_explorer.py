@@ -15,7 +15,7 @@ from made_up_study import DOMAINS, made_scores, write_run, write_study
 from PIL import Image
 
 from kdlib import paths
-from kdlib.architecture import Architecture
+from kdlib.architecture import Architecture, GeneratorDesign
 from kdlib.book import explorer, study_pictures
 from kdlib.book.bookbuild import copy_plotly
 from kdlib.book.seeds import StudyResults
@@ -43,7 +43,13 @@ def decoded(address: str) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(address.split(",")[1]))))
 
 
-ARCHITECTURES = (Architecture(64, 3, 48, True, base_width=24), Architecture(64, 3, 192, base_width=24), Architecture(256, 2, 128, True))
+ARCHITECTURES = (
+    Architecture(64, 3, 48, True, base_width=24),
+    Architecture(64, 3, 192, base_width=24),
+    Architecture(256, 2, 128, True),
+    Architecture(64, 3, 48, True, base_width=24, mapping_width=96, design=GeneratorDesign(stage_widths=(16, 44, 64))),
+    Architecture(64, 3, 48, True, base_width=24, design=GeneratorDesign(pixel_shuffle=2)),
+)
 
 
 @pytest.mark.parametrize("arch", ARCHITECTURES, ids=str)

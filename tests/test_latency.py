@@ -14,6 +14,7 @@ from tiny_export import tiny, tiny_model, tiny_networks
 from kdlib import devices
 from kdlib.architecture import Architecture, GeneratorDesign
 from kdlib.book import deployment_report
+from kdlib.deploy import layer_profile
 from kdlib.deploy.export import example_inputs
 from kdlib.deploy.forms import FORMS
 from kdlib.deploy.latency import VARIANTS, Subject, Variant, case_of, memory_of, runners, statistics_of, take_turns
@@ -98,6 +99,16 @@ def test_a_profile_counts_the_macs_that_the_architecture_has(made):
     assert len(depthwise) == 2 * (down + 2) and depthwise["size"].max() == size  # two in every encoder block
     assert set(depthwise["layer"]) == {f"encode.{i}.conv{j}.depthwise" for i in range(down + 2) for j in (1, 2)}
     assert (eager["kind"] == UPSAMPLING).sum() == 2 * down  # of the residual and of the shortcut
+
+
+def test_a_profile_leaves_the_output_as_it_is():
+    network, seen = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.ReLU()), []
+    network.register_forward_hook(lambda _, given, output: seen.append(output))
+    profile_eager(network, [torch.ones(1, 3)], rounds=1, warm_up=0)
+    clock = layer_profile._Clock(network)
+    with torch.no_grad(), clock:
+        assert torch.is_tensor(network(torch.ones(1, 3))) and torch.is_tensor(seen[0])
+    clock.close()
 
 
 def test_shares_add_up(made):

@@ -22,7 +22,7 @@ import torch
 import kdlib
 from kdlib.errors import InputError
 from kdlib.landmarks import LandmarkMasks
-from kdlib.networks import Architecture, Networks, build_networks
+from kdlib.networks import Architecture, Networks, build_networks, networks_of
 from kdlib.released import (
     FILTER,
     detect_architecture,
@@ -389,3 +389,11 @@ def test_a_generator_of_another_depth_is_not_saved_in_a_format_that_cannot_say_s
     with pytest.raises(InputError, match="generator_down_blocks = 2 is not StarGAN-v2's rule"):
         save_released(tmp_path / "deeper.ckpt", deeper)
     assert not (tmp_path / "deeper.ckpt").exists()
+
+
+@pytest.mark.parametrize("units", [4, 16])
+def test_a_mapping_network_of_another_width_is_not_saved_either(units, tmp_path):
+    other = networks_of(Architecture(32, 2, 8, True, base_width=8, mapping_width=units))
+    with pytest.raises(InputError, match=f"mapping_width = {units} is not StarGAN-v2's rule, 8 here"):
+        save_released(tmp_path / "other.ckpt", other)
+    assert not (tmp_path / "other.ckpt").exists()

@@ -15,6 +15,7 @@ from kdlib.config import load_preset
 from kdlib.errors import InputError
 from kdlib.networks import build_networks
 from kdlib.runs import STUDENT, TEACHER, Run, RunSettings, find_run, open_run
+from kdlib.scoring.selection import evaluated_weights
 
 
 @pytest.fixture
@@ -191,6 +192,32 @@ def test_results_table_text_and_json(folder, capsys):
     assert expected in text and "4.00 / 4.00" in text and "α = 8, distilled" in text
 
 
+@pytest.mark.parametrize(
+    "file, content, said",
+    [
+        ("settings.json", '{"role": "student"}', "settings.json: not the settings of a run"),
+        ("finished.json", "{}", "are of another version (KeyError('step'))"),
+        ("metrics.json", "{}", "are of another version (KeyError('cost'))"),
+        ("metrics.json", '{"cost": ', "metrics.json: not valid JSON"),
+        ("timing.jsonl", '{"step": 2, "iter', "timing.jsonl: not a JSON object a line"),
+    ],
+)
+def test_a_broken_folder_hides_no_other_one(folder, capsys, file, content, said):
+    finished_run(folder / "runs" / "smoke" / "alpha8-kd", distill=True, teacher="smoke/teacher")
+    broken = finished_run(folder / "runs" / "smoke" / "alpha8")
+    (broken.path / file).write_text(content)
+    assert [row["run"] for row in results.rows_of_preset("smoke")] == ["alpha8-kd"]
+    told = capsys.readouterr().err
+    assert said in told and str(broken.path) in told
+
+
+def test_in_which_precision_weights_are_written_is_no_part_of_what_a_run_is(folder):
+    """A run whose weights are too large for float16 goes on as the error says."""
+    run = finished_run(folder / "runs" / "smoke" / "alpha8", weights_precision="float16")
+    wider = RunSettings(load_preset("smoke", weights_precision="float32"), STUDENT, 8, False, ("cat", "dog", "fox"), "pictures")
+    assert open_run(run.path, wider).path == run.path
+
+
 def test_distances_in_two_feature_networks_never_share_a_line(folder):
     a = finished_run(folder / "runs" / "a" / "alpha8")
     b = finished_run(folder / "runs" / "b" / "alpha8")
@@ -285,4 +312,22 @@ def test_keep_copies_text_and_weights(folder):
     reference.keep(run.path, weights=True)
     kept = folder / "kept" / "smoke" / "alpha8"
     assert Run(kept).weights_hash() == run.weights_hash()
-    assert not (kept / "checkpoints").exists()
+    assert not (kept / "checkpoints").exists() and not (kept / "candidates").exists()
+
+
+def test_keep_copies_the_candidate_that_the_scores_are_of(folder):
+    run = finished_run(folder / "runs" / "smoke" / "alpha8")
+    for name in ("environment.json", "log.jsonl", "timing.jsonl"):
+        (run.path / name).write_text("[]")
+    (run.path / "samples").mkdir()
+    for guide in ("latent", "reference"):
+        (run.path / "samples" / f"{guide}_0000006.png").write_bytes(b"png")
+    (run.path / "candidates").mkdir()
+    for step in (2, 4):
+        nets = run.settings().build(seed=step)
+        save_weights(run.candidate(step), {n: getattr(nets, n) for n in nets.TRANSLATING}, {"step": step})
+    run.write_json("metrics.json", {**run.json("metrics.json"), "selection": {"chosen": 4, "last": 4, "candidates": []}})
+    reference.keep(run.path, weights=True)
+    kept = Run(folder / "kept" / "smoke" / "alpha8")
+    assert list(kept.candidates()) == [4]
+    assert kept.weights_hash(evaluated_weights(kept)) == run.weights_hash(run.candidate(4)) != run.weights_hash()

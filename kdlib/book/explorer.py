@@ -29,14 +29,13 @@ def shapes(network: str, arch: Architecture) -> list[tuple[int, int]]:
     """
     size = arch.image_size
     if network == "F":
-        hidden = min(512, arch.alpha)  # as in the teacher, whatever its cap
-        return [(1, hidden), (1, hidden)]
-    depth = arch.generator_down_blocks if network == "G" else arch.encoder_down_blocks
-    widths = arch.widths(depth)
-    down = [(size >> i, width) for i, width in enumerate(widths)]
+        return [(1, arch.mapping_units), (1, arch.mapping_units)]
     if network == "E":
-        return [*down, (1, widths[-1]), (1, arch.style_dim)]
-    return [*down, *[down[-1]] * 4, *reversed(down[:-1]), (size, 3)]
+        widths = arch.widths(arch.encoder_down_blocks)
+        return [*((size >> i, width) for i, width in enumerate(widths)), (1, widths[-1]), (1, arch.style_dim)]
+    down = list(zip(arch.generator_sizes, arch.generator_widths))
+    square = arch.pixel_shuffle
+    return [*down, *[down[-1]] * 4, *reversed(down[:-1]), (size // square, 3 * square**2)]
 
 
 def stage_rows(arch: Architecture) -> dict[str, list[list[Any]]]:

@@ -97,7 +97,8 @@ def latencies(preset: Preset, folder: Path | None = None) -> dict[str, dict[str,
     folder = folder or reference_folder()
     alphas = {TEACHER: (preset.networks.teacher_alpha, False), **{str(alpha): (alpha, True) for alpha in preset.study.alphas}}
     wanted = {
-        name: dataclasses.asdict(preset.architecture(len(SPECIES), alpha=alpha, student=student)) for name, (alpha, student) in alphas.items()
+        name: json.loads(json.dumps(dataclasses.asdict(preset.architecture(len(SPECIES), alpha=alpha, student=student))))  # as the results have it
+        for name, (alpha, student) in alphas.items()
     }
     found: dict[str, dict[str, float]] = {}
     for path in (p for place in (preset.base, preset.name) if place for p in sorted((folder / place).glob("latency*.json"))):

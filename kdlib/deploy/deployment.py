@@ -97,7 +97,7 @@ def export(
     quantised or scored. A folder that holds the same export already is left alone.
     Raises `InputError` where a model, its pictures or its masks are missing, or do not fit each other.
     """
-    out = export_folder(path, settings.form) if out is None else Path(out)
+    out = export_folder(path, settings.form) if out is None else Path(out).resolve()
     model, run = load_model(path, landmarks), run_at(path)
     preset = preset or model.preset
     if preset is not None and model.domains is None:
@@ -109,6 +109,7 @@ def export(
     asked = {name: value for name, value in dataclasses.asdict(settings).items() if name != "threads"}  # any number computes the same
     key = json.loads(json.dumps({"format": FORMAT, "about": what, "settings": asked}))
     key["evaluation"] = preset.as_dict()["evaluation"] if preset else None
+    key["pictures"] = _pictures(preset, settings)
     done = _report(out)
     if done.get("key") == key and all((out / file).is_file() for file in done["bytes"]):
         return done
@@ -121,6 +122,14 @@ def export(
     report = {"key": key, "model": model.name, "folder": shown(out), **maker.report()}
     write_text(out / REPORT, json.dumps(report, indent=1) + "\n")
     return report
+
+
+def _pictures(preset: Preset | None, settings: ExportSettings) -> list[str] | None:
+    """Hashes of the pictures that an export is quantised or scored on; None where it looks at none."""
+    if preset is None or not (settings.scores or "int8" in settings.precisions):
+        return None
+    dataset = session.open_data(preset)
+    return [dataset.train.content_hash, dataset.val.content_hash]
 
 
 def exported_runners(folder: Path, precision: str, threads: int = 0) -> dict[str, Runner]:

@@ -76,7 +76,10 @@ class _Clock(TorchDispatchMode):
         self._hooks = []
         for name, module in network.named_modules():
             self._hooks.append(module.register_forward_pre_hook(lambda *_, name=name: self._layers.append(name)))
-            self._hooks.append(module.register_forward_hook(lambda *_: self._layers.pop() and None))
+            self._hooks.append(module.register_forward_hook(self._leave))
+
+    def _leave(self, *_: Any) -> None:
+        self._layers.pop()  # not returned: what a hook returns takes the place of the module's output
 
     def close(self) -> None:
         for hook in self._hooks:

@@ -48,7 +48,7 @@ class FactorPrediction(NamedTuple):
 
 
 class FactorNetwork(nn.Module):
-    """Pictures [N 3 H W] in [-1, 1], 32 to 256 px, square -> `FactorPrediction`.
+    """Pictures [N 3 H W] in [-1, 1], square, of 32 px or more -> `FactorPrediction`.
 
     Four strided convolutions with batch norm, a linear layer to the features (no activation, so that their distribution
     is not cut off at zero), then linear heads on their leaky rectification.
