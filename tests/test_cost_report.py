@@ -105,7 +105,7 @@ def made(tmp_path_factory):
     [
         ("step_64", ["| kdlib, float32 | 1.25 s | 2.00 | 0.50 GiB | 3.00 GiB |", "student at 48", "medians of 2 iterations on Abacus 2000, 3 threads, PyTorch 9.9"]),
         ("changes", ["| all | 1.60 s | 1.25 | 20.00 |", "medians of 4"]),
-        ("lazy_r1", ["| gradient penalty | every iteration | every 16 iterations |", "| latent frechet | 80.500 ± 1.250 | 80.500 |", "seeds 1, 2"]),
+        ("lazy_r1", ["| gradient penalty | every iteration | every 16 iterations |", "| latent-guided frechet | 80.500 ± 1.250 | 80.500 |", "seeds 1, 2"]),
         ("full_width_afhq", ["on 43 real pictures: 32.5 s an iteration, 4.00 GiB", "teacher untrained"]),
         ("loading", ["| 256 px, streamed from files | 0.10 s | 240 | 800 |", "| 256 px, kept in memory | 0.01 s | 2,400 | 8,000 |", "96 KiB on average",
                      "multiplied at 256 px (batch 1)", "| 256 px, batch 1, made in the background | 9.90 s | 0.990 | 0.4 ms |", "Medians of 6", "0.990, say how much"]),

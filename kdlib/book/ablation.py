@@ -64,9 +64,9 @@ def described(variant: str) -> Variant:
 def cost_of(results: StudyResults, variant: str, measure: Measure) -> Part | None:
     """How much worse than the full recipe a variant of the distilled main width is; a ``margin`` > 0 is worse.
 
-    A variant may have iterations of its own, as one that is cheaper an iteration.
+    A variant may have iterations of its own, as one that is cheaper an iteration; the recipe is that of its own precision where there is one.
     """
-    full, changed = results.student(results.main, True), results.student(results.main, True, variant)
+    full, changed = results.start_of(variant), results.student(results.main, True, variant)
     part = compare(results, full, changed, measure, equal_iterations=False)
     return None if part is None else dataclasses.replace(part, margin=-part.margin)
 

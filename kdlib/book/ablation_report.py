@@ -89,8 +89,8 @@ def summary(study: Study) -> str:
     found = {name: claim.ask(results) for name, claim in zip(results.variants, ablation_claims(results.variants), strict=True)}
     told = {
         HOLDS: "Worse for it, in the score that the loss is meant for",
-        FAILS: "Not worse for it",
-        UNDECIDED: "Within what seeds do",
+        FAILS: "Not worse for it in that score",
+        UNDECIDED: "Not told apart from the scatter of seeds",
     }
     sentences = []
     for verdict, text in told.items():

@@ -15,7 +15,9 @@ AGREES = {HOLDS: "agrees", FAILS: "does not agree", UNDECIDED: "undecided"}
 OTHER = "not comparable"
 YARDSTICK = (
     "A comparison is decided when it is larger than twice its deviation between trainings with other seeds. Where only the main width has "
-    "several seeds, its deviation stands in for that of the others. *In 1 seed* means that no deviation is known and the sign alone was read. "
+    "several seeds, its deviation stands in for that of the others. Both sides are compared by the seeds that they share: beside a student of one seed, "
+    "the main width is that of the same seed, not the mean of the tables. *1 seed* in the column *found* says so; *in 1 seed* in the verdict means that no "
+    "deviation is known and the sign alone was read. "
     "With two or three seeds this is a yardstick and no test: where there is no difference, a single run against a recipe of two seeds exceeds it "
     "about once in four times, against one of three once in six; three pairs of seeds do once in thirteen. And tables make many comparisons."
 )

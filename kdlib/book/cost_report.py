@@ -9,8 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from kdlib.headlines import CRITTER_DISTANCE, FACTORS
 from kdlib.paths import REPOSITORY, reference_folder
-from kdlib.results import markdown_table, not_measured
+from kdlib.results import GUIDES, markdown_table, not_measured
 from kdlib.views.cost_figures import heads_figure, loading_figure, seconds_text, sweep_figure
 from kdlib.views.plotting import figure_html, template
 
@@ -97,6 +98,16 @@ def changes(result: Results) -> str:
     return _joined(markdown_table(heads, lines), about)
 
 
+def _score_name(key: str) -> str:
+    """'latent_frechet_factor_network' as tables have it: 'latent-guided Fréchet distance'."""
+    guide, _, rest = key.partition("_")
+    if guide not in GUIDES:
+        return key.replace("_", " ")
+    headline = next((h for h in (CRITTER_DISTANCE, *FACTORS) if h.key == rest), None)
+    named = rest.replace("_factor_network", "_distance").replace("_", " ") if headline is None else headline.heading.split(" (")[0]
+    return f"{guide}-guided {named}"
+
+
 def lazy_r1(result: Results) -> str:
     """R1 on every iteration against R1 on every so many, over seeds."""
     kinds = list(result.values())
@@ -107,7 +118,7 @@ def lazy_r1(result: Results) -> str:
         for kind in kinds:
             score = kind["scores"][name]
             cells.append(f"{score['mean']:.3f}" + ("" if score["deviation"] is None else f" ± {score['deviation']:.3f}"))
-        lines.append([name.replace("_", " "), *cells])
+        lines.append([_score_name(name), *cells])
     first = kinds[0]
     about = (
         f"Critters at {first['image_size']} px, α = {first['alpha']}, distilled, {first['iterations']:,} iterations, seeds {', '.join(map(str, first['seeds']))}; "

@@ -25,6 +25,7 @@ TIMED = ("latency_256", "latency_64", "latency_trained", "layers_256", "layers_6
 # Trained models that are exported and timed, by the name of their report.
 DEPLOYED = {"teacher": "mini/teacher", "student": "mini/alpha48-kd", "small": "small/alpha24-kd-longer"}
 PRECISIONS = {"fp32": "float32", "fp16": "float16 weights", "int8": "8-bit integers", "pt2": "ExportedProgram"}
+WANTED = {"8-bit dot products (VNNI)": {"avx_vnni", "avx512_vnni", "amx_int8"}, "bfloat16": {"avx512_bf16", "amx_bf16"}}  # names of Linux's
 JUDGED = PRECISIONS | {"int8, OpenVINO": "8-bit integers, OpenVINO", "bf16, OpenVINO": "bfloat16 arithmetic, OpenVINO"}
 NETWORKS = {"generator": "$G$", "style_encoder": "$E$", "mapping_network": "$F$"}
 
@@ -78,11 +79,17 @@ def _machine(result: Results) -> str:
     programs = ", ".join(f"{label} {versions[key]}" for key, label in named.items() if key in versions)
     text = f"{environment['processor']}, {threads} thread{'s' if threads > 1 else ''}; {programs}"
     if told := environment.get("arithmetic"):
-        text += f"; the processor has {', '.join(told)}"
+        found = {name.lower() for name in told}
+        missing = [label for label, names in WANTED.items() if not found & names]
+        text += f"; instructions {', '.join(sorted(name for name in told if name.islower()))}{f', without {_either(missing)}' if missing else ''}"
     if before := environment.get("machine_before"):
         busy = max(before["load"], environment["machine_after"]["load"])
         text += f"; load of its {before['cores']} cores at most {busy:.1f}, this measurement included"
     return text
+
+
+def _either(words: list[str]) -> str:
+    return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
 
 
 def _bytes(count: float) -> str:

@@ -13,6 +13,8 @@ from typing import Any
 from kdlib.book.ablation import cost_of, measure_of
 from kdlib.book.ablation_report import changed, figure
 from kdlib.book.claims import UNDECIDED, distance, factor
+from kdlib.book.control import FILE as AVERAGES
+from kdlib.book.control import RUN as CONTROL
 from kdlib.book.seeds import BLANK, Group, computed_in, seeds_text, tidy
 from kdlib.book.study_report import Study, ended, joined, main_scores
 from kdlib.book.study_tables import NONE
@@ -42,7 +44,7 @@ METHODS = {
 
 
 SPECTRUM = factor("both", SPECTRAL.key, lower_is_better=True)
-EXCHANGE, BLURRED, AVERAGES = "exchanged.json", "blurred.json", "averages.json"
+EXCHANGE, BLURRED = "exchanged.json", "blurred.json"
 SPOILT = {"blur": "blurred by {amount:g} px", "weave": "woven by {amount:g}"}
 EXCHANGED = (CRITTER_DISTANCE, SPECTRAL, *(h for h in FACTORS if h.key != "leak_correlation"))
 
@@ -144,9 +146,10 @@ def cost(study: Study) -> str:
 
 
 def _ends(study: Study) -> dict[str, Group]:
-    """The teacher, where the way leads, and the thesis's recipe, where it begins."""
+    """The teacher, where the way leads, and the thesis's recipe, where it begins, in whatever numbers it was trained."""
     start = study.results.student(study.results.main, True)
-    return ({"teacher": study.results.teacher} if study.results.teacher is not None else {}) | {_start_name(study): start}
+    again = {f"the same again, in {computed_in(group)}": group for group in study.results.groups if group["run"] == CONTROL}
+    return ({"teacher": study.results.teacher} if study.results.teacher is not None else {}) | {_start_name(study): start} | again
 
 
 def _start_name(study: Study) -> str:
@@ -171,7 +174,7 @@ def summary(study: Study) -> str:
         changes = tidy(f"{part.margin:+.1f}" + ("" if sharp is None else f"; {sharp.margin:+.1f}{BLANK}dB"))
         text = f"{named(variant)} ({changes}{'' if part.deviation is not None else ', ' + seeds_text(part.seeds)})"
         sorted_in["open" if part.verdict == UNDECIDED else "worse" if part.margin > 0 else "better"].append(text)
-    told = {"better": "Smaller Fréchet distance", "worse": "Larger", "open": "Within what seeds do"}
+    told = {"better": "Smaller Fréchet distance", "worse": "Larger", "open": "Not told apart from the scatter of seeds"}
     about = "Change of the Fréchet distance against the thesis's recipe, and of the spectral distance, means of both kinds of guidance."
     sentences = [f"**{told[verdict]}:** {'; '.join(names)}." for verdict, names in sorted_in.items() if names]
     return joined(about, *sentences) if sentences else ""
@@ -240,8 +243,8 @@ def missing(study: Study) -> str:
     if results.student(results.main or preset.study.main, True) is None:
         command = f"`python -m kdlib study --preset {preset.base}`"
         parts.append(f"*Where it starts is not run yet,* the distilled student of preset `{preset.base}`: {command}")
-    absent = [f"`{name}`" for name in preset.study.variants if name not in results.variants]
+    absent = [named(name) for name in preset.study.variants if name not in results.variants]
     if absent:
-        what = "*Not run yet:*" if len(absent) == len(preset.study.variants) else f"*Not run yet*, {', '.join(absent)}:"
-        parts.append(f"{what} `python -m kdlib study --preset {preset.name}`")
+        names = "" if len(absent) == len(preset.study.variants) else f" {'; '.join(absent)}."
+        parts.append(f"*Not run yet:*{names} `python -m kdlib study --preset {preset.name}`")
     return joined(*parts)

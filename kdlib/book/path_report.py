@@ -15,6 +15,7 @@ from kdlib.book.study_tables import NONE
 from kdlib.headlines import CRITTER_DISTANCE, SPECTRAL, TRANSLATION, Headline, distances
 from kdlib.paths import reference_folder
 from kdlib.results import GUIDES, in_classes, markdown_table, not_measured
+from kdlib.runs import STUDENT, run_name
 
 PRESET = "small"
 ENCODER = "encoder.json"
@@ -66,7 +67,7 @@ def steps(study: Study, dense: bool = False) -> str:
     if not groups:
         return ""
     whole = ({"teacher": study.results.teacher} if study.results.teacher else {}) | groups
-    told = [f"{i}. {text}" for i, text in enumerate(STEPS.values(), 1)]
+    told = [f"{i}. {text}{'' if f'step {i}' in groups else ' *(not trained yet)*'}" for i, text in enumerate(STEPS.values(), 1)]
     others = [f"*{which}*: {text}" for which, text in INSTEAD.values() if f"tried {which}" in groups]
     tried = f"Tried in place of a step, and left: {'; '.join(others)}." if others else ""
     scores = _scores(next(iter(whole.values())))
@@ -129,13 +130,25 @@ def verdict(study: Study) -> str:
         return ""
     name, last = reached[-1]
     fewer = [f"{teacher[key] / last[key]:.1f}" for key in ("parameters", "macs")]
-    ends = [" and ".join(f"{_mean(group, distance(guide)) / _mean(teacher, distance(guide)):.2f}" for guide in GUIDES) for group in (last, groups["start"])]
-    return (
+    ratios = [[_mean(group, distance(guide)) / _mean(teacher, distance(guide)) for guide in GUIDES] for group in (last, groups["start"])]
+    ends = [" and ".join(f"{ratio:.2f}" for ratio in both) for both in ratios]
+    missed = sum(ratio > AIM["frechet"] for ratio in ratios[0])
+    distances_do = ("Both distances reach the aim.", "One of the two distances reaches the aim.", "The distances do **not** reach the aim.")[missed]
+    return joined(
         f"At {name} of {len(STEPS)}, the student has **{fewer[0]} times fewer weights** and **{fewer[1]} times fewer multiply-accumulates** than its "
         f"teacher (aim: {AIM['parameters']:g} and {AIM['macs']:g}). Its latent- and reference-guided Fréchet distances are **{ends[0]} times** the "
         f"teacher's (aim: {AIM['frechet']:g}); those of the thesis's recipe at α = {study.results.main}, where the path begins, {ends[1]} times. "
-        f"{_kept(last, teacher)}"
+        f"{_kept(last, teacher)} {distances_do} A step has {seeds_text(len(last.rows))}.",
+        _shipped(study, name),
     )
+
+
+def _shipped(study: Study, last: str) -> str:
+    """Which step's weights are in the repository, where that is not the last one."""
+    folder = reference_folder() / study.preset.name
+    names = {f"step {i}": run_name(STUDENT, study.results.main, True, variant) for i, variant in enumerate(STEPS, 1)}
+    shipped = [step for step, name in names.items() if (folder / name / "weights.safetensors").is_file()]
+    return f"The weights in the repository, which the demo runs, are those of {shipped[-1]}." if shipped and shipped[-1] != last else ""
 
 
 def _kept(student: Group, teacher: Group) -> str:
@@ -143,7 +156,7 @@ def _kept(student: Group, teacher: Group) -> str:
     changes = []
     for headline in TRANSLATION:
         spreads = [[group.score(guide, headline.key) for group in (student, teacher)] for guide in GUIDES]
-        found = [f"{mine.mean - its.mean:+.2f}" for mine, its in spreads if mine is not None and its is not None]
+        found = [f"{mine.mean - its.mean:+.3f}" for mine, its in spreads if mine is not None and its is not None]
         if found:
             changes.append(f"{headline.heading} {tidy(' / '.join(found))}")
     return tidy(f"Against the teacher: {', '.join(changes)} (aim: at least -{AIM['lost']:g}).") if changes else ""

@@ -117,22 +117,24 @@ def paired(a: Group, b: Group, of: Quantity) -> Spread | None:
 class StudyResults:
     """What there is of a study: its groups, and the width ``main`` that is trained with every seed and in every variant.
 
-    ``order``: names of its variants as they are to be shown; any others follow.
+    ``order``: names of its variants as they are to be shown; any others follow. ``yardsticks``: the main width in the study that this one
+    is a part of, whose seeds say how far trainings scatter where this one has too few.
     """
 
     groups: tuple[Group, ...]
     main: int
     order: tuple[str, ...] = ()
+    yardsticks: tuple[Group, ...] = ()
 
     @classmethod
-    def of(cls, rows: Sequence[dict[str, Any]], main: int = 0, order: Iterable[str] = ()) -> StudyResults:
+    def of(cls, rows: Sequence[dict[str, Any]], main: int = 0, order: Iterable[str] = (), yardsticks: Iterable[Group] = ()) -> StudyResults:
         """``main`` 0: the width with the most seeds, the widest of several."""
         found = tuple(groups(rows))
         seeds: dict[int, int] = {}
         for group in found:
             if group.is_student:
                 seeds[group["alpha"]] = max(seeds.get(group["alpha"], 0), len(group.rows))
-        return cls(found, main or max(seeds, key=lambda alpha: (seeds[alpha], alpha), default=0), tuple(order))
+        return cls(found, main or max(seeds, key=lambda alpha: (seeds[alpha], alpha), default=0), tuple(order), tuple(yardsticks))
 
     @cached_property
     def teacher(self) -> Group | None:
@@ -144,6 +146,15 @@ class StudyResults:
         kind = (True, alpha, distilled, variant)
         found = [g for g in self.groups if (g.is_student, g["alpha"], g["distilled"], g["variant"]) == kind]
         return max(found, key=lambda g: (usual(g.rows[0]), len(g.rows)), default=None)
+
+    def start_of(self, variant: str) -> Group | None:
+        """The distilled main width that a variant is compared with: one trained in the variant's numbers where there is one."""
+        usual_one, changed = self.student(self.main, True), self.student(self.main, True, variant)
+        if changed is None or usual_one is None:
+            return usual_one
+        starts = [g for g in self.groups if (g.is_student, g["alpha"], g["distilled"], g["variant"]) == (True, self.main, True, "")]
+        alike = [group for group in starts if computed_in(group) == computed_in(changed)]
+        return usual_one if usual_one in alike or not alike else alike[0]
 
     @property
     def alphas(self) -> tuple[int, ...]:
