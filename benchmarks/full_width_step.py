@@ -58,7 +58,10 @@ def measure(options: argparse.Namespace) -> dict:
     dataset = open_dataset(options.data, size, batch_size=options.batch)
     domains, seed = len(dataset.domains), preset.training.seed
     student = build_networks(options.alpha, domains, True, w_hpf, size, seed=seed)
-    teacher = load_released(options.teacher, options.landmarks) if options.teacher else build_networks(domains=domains, w_hpf=w_hpf, image_size=size, seed=seed + 1)
+    if options.teacher:
+        teacher = load_released(options.teacher, options.landmarks)
+    else:
+        teacher = build_networks(domains=domains, w_hpf=w_hpf, image_size=size, seed=seed + 1)
     if w_hpf > 0:
         torch.manual_seed(seed + 2)  # of an untrained landmark network
         student.landmarks = load_landmarks(options.landmarks) if options.landmarks else LandmarkMasks(LandmarkNetwork())

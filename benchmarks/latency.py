@@ -7,7 +7,8 @@
 
 MACHINE is a name for the processor, avx2 or amx, whose results stay together. Batch 1, the generator alone; all variants take turns
 (`kdlib.deploy.latency`). Without ``--model`` the networks are untrained, with norms and biases drawn at random, and
-the 8-bit ones have every convolution and linear layer quantised: what they paint is noise, and takes as long as anything else. At 256 px they are the thesis's, at 64 px as wide as those of preset mini. With ``--model`` they are those of
+the 8-bit ones have every convolution and linear layer quantised: what they paint is noise, and takes as long as anything else. At
+256 px they are the thesis's, at 64 px as wide as those of preset mini. With ``--model`` they are those of
 `python -m kdlib export`, with the layers in float that it left so. With ``--candidates`` a file names the students: their widths by
 resolution, separable up blocks, pixel shuffle, order of operations.
 """

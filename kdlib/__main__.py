@@ -1,4 +1,5 @@
-"""Command line: ``python -m kdlib study | train | import-released | results | keep | discriminator | course | grids | translate | interpolate | align | export``.
+"""Command line: ``python -m kdlib study | train | import-released | results | keep | discriminator | course | grids | translate |
+interpolate | align | export``.
 
 Each command's options stand beside its body; those that use a model are in `kdlib.use.translate_cli`, the export's in
 `kdlib.deploy.export_cli`. Bodies import what they need when they run, so that the help and a mistyped option do not wait for PyTorch.

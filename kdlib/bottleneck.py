@@ -130,7 +130,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m kdlib.bottleneck", description=about)
     parser.add_argument("--out", type=Path, default=runs_folder() / PRESET, help=f"folder for the results that are no run's (default: runs/{PRESET})")
     options = parser.parse_args(arguments)
-    print("\n".join(measure(options.out)))
+    try:
+        print("\n".join(measure(options.out)))
+    except InputError as error:
+        print(f"kdlib.bottleneck: {error}", file=sys.stderr)
+        return 2
     return 0
 
 

@@ -162,7 +162,8 @@ def cost_text(preset: Preset, domains: tuple[str, ...], steps: int, batches: Seq
             bar.update()
     batch, size = preset.training.batch_size, preset.data.image_size
     lines = [
-        f"Memory and time of training at batch {batch}, {size} px, {computed_precision(preset.training.precision, device)}, one run at a time on {_machine(device)}",
+        f"Memory and time of training at batch {batch}, {size} px, {computed_precision(preset.training.precision, device)}, "
+        f"one run at a time on {_machine(device)}",
         pd.DataFrame(rows).to_string(index=False),
         f"GiB: peak of {'GPU memory' if device.type == 'cuda' else 'the process'} in an iteration{_pictures_in_memory(preset)}. "
         "Time is that of the iterations alone: no reading of pictures, no samples, no evaluation.",

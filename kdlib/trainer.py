@@ -43,8 +43,8 @@ def train(
 
     Of several processes (`kdlib.parallel`) the first writes; any number of them may go on with a run.
 
-    ``teacher`` must be given if and only if the settings distil, ``start`` if and only if they name a start_variant. Raises `NonFiniteLoss`, naming step and loss, and
-    OSError on a full disk; both leave the last good checkpoint, from which the same call goes on.
+    ``teacher`` must be given if and only if the settings distil, ``start`` if and only if they name a start_variant. Raises
+    `NonFiniteLoss`, naming step and loss, and OSError on a full disk; both leave the last good checkpoint, from which the same call goes on.
     """
     if settings.distill != (teacher is not None):
         raise InputError("distill = True needs a teacher, distill = False takes none")

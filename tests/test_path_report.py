@@ -97,12 +97,12 @@ def test_a_line_a_station_and_how_the_last_one_stands(repository, monkeypatch):
         for v in ("trimmed", "")
     ]
     said = plain(path_report.fragments(load_study(path_report.PRESET))["verdict"])
-    assert said.startswith(f"At step 2 of 6, the student has **{teacher / student:.1f} times fewer weights**")
+    assert said.startswith(f"At step 2 of 6 (1 seed), the student has **{teacher / student:.1f} times fewer weights**")
     assert f"distances are **{ratios[0]} times** the teacher's (aim: 1.05)" in said and f"begins, {ratios[1]} times. Against the teacher:" in said
     lost = [made_scores(*one)["content_correlation"] for one in ((MAIN, True, 777, "latent", "trimmed"), (140, True, 777, "latent"))]
     assert re.search(r"style followed [−+][\d.]+ \(aim", said)  # of one guide alone: latents have no reference to follow
     assert f"content kept {lost[0] - lost[1]:+.3f} / ".replace("-", "−") in said
-    assert said.rstrip().endswith("(aim: at least −0.02). The distances do **not** reach the aim. A step has 1 seed.")
+    assert said.rstrip().endswith("(aim: at least −0.02). The distances do **not** reach the aim.")
     (repository / path_report.PRESET / f"alpha{MAIN}-kd-teacher_critic" / "weights.safetensors").touch()
     said = path_report.fragments(load_study(path_report.PRESET))["verdict"]
     assert said.rstrip().endswith("The weights in the repository, which the demo runs, are those of step 1.")

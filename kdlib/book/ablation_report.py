@@ -6,8 +6,9 @@ Everything is read from the runs of one preset under runs/reference, as in `kdli
 from kdlib.book.ablation import ablation_claims, cost_of, described, measure_of
 from kdlib.book.claims import FAILS, HOLDS, UNDECIDED, Measure
 from kdlib.book.cost_report import shown
+from kdlib.book.prose import ended, joined
 from kdlib.book.seeds import BLANK, StudyResults, seeds_text, tidy
-from kdlib.book.study_report import Study, claims, ended, joined, main_scores, marked
+from kdlib.book.study_report import Study, claims, main_scores, marked
 from kdlib.book.study_tables import NONE
 from kdlib.results import GUIDES, in_classes, markdown_table
 from kdlib.views.study_figures import ablation_figure, plain

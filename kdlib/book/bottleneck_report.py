@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kdlib.book.cost_report import shown
+from kdlib.book.prose import joined, listed
 from kdlib.book.seeds import BLANK, tidy
 from kdlib.bottleneck import MODELS, PRESET, WIDE, Model, Results, load_results
 from kdlib.critters import SPECIES
@@ -50,7 +51,7 @@ def fragments(folder: Path | None = None) -> dict[str, str]:
         "repeated": repeated(results),
         "pictures": pictures(results),
         "table": table(results),
-        "figure": shown(figures.scores_figure(results)) if results.metrics or results.free else _joined(missing(results, PLAIN), NOT_SCORED),
+        "figure": shown(figures.scores_figure(results)) if results.metrics or results.free else joined(missing(results, PLAIN), NOT_SCORED),
         "factors": shown(figures.factors_figure(results)) if results.metrics else missing(results, MODELS),
         "codes": codes(results),
         "warp": warp(results),
@@ -61,7 +62,7 @@ def fragments(folder: Path | None = None) -> dict[str, str]:
 
 def missing(results: Results, wanted: Iterable[Model]) -> str:
     lacking = [model.label for model in wanted if model not in results.metrics]
-    return f"*Not kept here yet: the model{'s' * (len(lacking) > 1)} {_words(lacking)}.*" if lacking else ""
+    return f"*Not kept here yet: the model{'s' * (len(lacking) > 1)} {listed(lacking)}.*" if lacking else ""
 
 
 def _mean(results: Results, model: Model, key: str, guide: str = "reference") -> float:
@@ -81,13 +82,13 @@ def setup(results: Results) -> str:
         cells += [f"{cost['parameters'] / 1e6:.2f}{BLANK}M", f"{cost['macs'] / 1e6:.0f}{BLANK}M"]
         lines.append([*cells, f"{finished['step']:,}", f"{finished['seconds'] / 60:.0f}{BLANK}min"])
     to_make = "; ".join(f"`{model.command}`" for model in MODELS if model not in results.metrics)
-    return _joined(markdown_table(heads, lines) if lines else "", f"Not kept here yet, and made by {to_make}." if to_make else "")
+    return joined(markdown_table(heads, lines) if lines else "", f"Not kept here yet, and made by {to_make}." if to_make else "")
 
 
 def summary(results: Results) -> str:
     """The outcome: what a translator without a model scores, what of their source the trained ones keep, and whether distances tell."""
     trained = [*(_kept_sentence(results, model) for model in PLAIN if model in results.metrics), _rankings(results)]
-    return _joined(free(results), " ".join(sentence for sentence in trained if sentence), missing(results, PLAIN))
+    return joined(free(results), " ".join(sentence for sentence in trained if sentence), missing(results, PLAIN))
 
 
 def _kept_sentence(results: Results, model: Model) -> str:
@@ -96,7 +97,7 @@ def _kept_sentence(results: Results, model: Model) -> str:
     groups: dict[str, list[str]] = {}
     for name, value in kept.items():
         groups.setdefault("keeps" if value >= KEEPS else "little" if value >= IGNORES else "nothing", []).append(f"`{name}` ({_number(value)})")
-    named = {word: _words(names) for word, names in groups.items()}
+    named = {word: listed(names) for word, names in groups.items()}
     if list(named) == ["nothing"]:
         return f"The {model.named} ignores its source's pose: {named['nothing']}."
     first = f"The {model.named} keeps " + (f"{named['keeps']} of its source" if "keeps" in named else "no part of its source's pose well")
@@ -110,13 +111,9 @@ def repeated(results: Results) -> str:
     parts = []
     for flag, word in ((True, "ignored"), (False, "not ignored")):
         if chosen := [model for model, value in found.items() if (value < IGNORES) == flag]:
-            models, values = _words([model.named for model in chosen]), _words([_number(found[model]) for model in chosen])
+            models, values = listed([model.named for model in chosen]), listed([_number(found[model]) for model in chosen])
             parts.append(f"The source is {word} here: outputs of the {models} follow it at {values}.")
     return " ".join(parts) or missing(results, PLAIN[1:])
-
-
-def _words(items: list[str]) -> str:
-    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
 
 
 def _rankings(results: Results) -> str:
@@ -150,7 +147,7 @@ def _better_in(results: Results) -> str:
             least, most = sorted(values.values())
             if most - least >= (CLEAR["other"] * most if s.key.endswith("_factor_network") else CLEAR["share"]):
                 ahead[min(values, key=values.get) if s.lower_is_better else max(values, key=values.get)].append(s.heading)
-        said = [f"the {model.named} is clearly better in {_words(names)}" for model, names in ahead.items() if names]
+        said = [f"the {model.named} is clearly better in {listed(names)}" for model, names in ahead.items() if names]
         sentences.append(f"Reference-guided, {'; '.join(said)}." if said else "")
     if any(sentences):
         sentences.append(f"*Clearly*: by {CLEAR['share']} of a correlation or share, or by a tenth of a distance or diversity.")
@@ -161,7 +158,7 @@ def table(results: Results) -> str:
     """The scores of the models without the warp beside those of translators without a model, 'latent / reference'."""
     trained = {f"**{model.label}**": results.metrics[model] for model in PLAIN if model in results.metrics}
     columns = {name: results.free[key] for key, name in FREE.items() if key in results.free} | trained
-    return _joined(_score_table(columns, SCORES) if columns else "", _better_in(results), missing(results, PLAIN), "" if results.free else NOT_SCORED)
+    return joined(_score_table(columns, SCORES) if columns else "", _better_in(results), missing(results, PLAIN), "" if results.free else NOT_SCORED)
 
 
 def _score_table(columns: dict[str, dict[str, Any]], scores: Sequence[Headline]) -> str:
@@ -203,7 +200,7 @@ def pictures(results: Results) -> str:
     parts = [f"```{{raw}} html\n{grid}\n```" for grid in grids if grid]
     if latent := figures.one_style(results, "latent", last):
         parts.append(f":::{{dropdown}} The same sources, latent-guided\n```{{raw}} html\n{latent}\n```\n:::")
-    return _joined(*parts) or missing(results, MODELS)
+    return joined(*parts) or missing(results, MODELS)
 
 
 def codes(results: Results) -> str:
@@ -218,7 +215,7 @@ def codes(results: Results) -> str:
     told: dict[str, list[str]] = {}
     for model, one in found.items():
         told.setdefault(_code_says(one), []).append(model.label)
-    return _joined(markdown_table(heads, lines), " ".join(f"{_words(labels)}: {text}" for text, labels in told.items()))
+    return joined(markdown_table(heads, lines), " ".join(f"{listed(labels)}: {text}" for text, labels in told.items()))
 
 
 def _average(scores: dict[str, float], names: Sequence[str]) -> float:
@@ -246,7 +243,7 @@ def warp(results: Results) -> str:
             kept, leak = (tuple(_number(_mean(results, m, key)) for m in (plain, warped)) for key in ("content_correlation", "leak_correlation"))
             changed = f"{plain.label}: content kept {' → '.join(kept)}, leak {' → '.join(leak)} with the warp."
             sentences.append(f"{changed} {_kept_sentence(results, warped)}")
-    return _joined(table, " ".join(sentences), missing(results, (m for m in MODELS if m.warped)))
+    return joined(table, " ".join(sentences), missing(results, (m for m in MODELS if m.warped)))
 
 
 def commands() -> str:
@@ -259,7 +256,3 @@ def commands() -> str:
 def _number(value: float, digits: int = 2) -> str:
     text = f"{value:.{digits}f}"
     return tidy(text if float(text) else text.lstrip("-"))
-
-
-def _joined(*parts: str) -> str:
-    return "\n\n".join(part for part in parts if part)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from kdlib.book.prose import joined
 from kdlib.headlines import CRITTER_DISTANCE, FACTORS
 from kdlib.paths import REPOSITORY, reference_folder
 from kdlib.results import GUIDES, markdown_table, not_measured
@@ -68,10 +69,6 @@ def _gib(count: float) -> str:
     return f"{count / 2**30:.2f} GiB"
 
 
-def _joined(*parts: str) -> str:
-    return "\n\n".join(part for part in parts if part)
-
-
 def step(result: Results) -> str:
     """The iteration written straight down against kdlib's."""
     case = result["case"]
@@ -83,7 +80,7 @@ def step(result: Results) -> str:
     ]  # fmt: skip
     rounds = len(next(iter(result["variants"].values()))["seconds"])
     about = f"Teacher capped at {case['teacher_alpha']}, student at {case['alpha']}, three domains; medians of {rounds} iterations on {machine(result)}."
-    return _joined(markdown_table(heads, lines), about)
+    return joined(markdown_table(heads, lines), about)
 
 
 def changes(result: Results) -> str:
@@ -95,7 +92,7 @@ def changes(result: Results) -> str:
         f"{case['size']} px, batch {case['batch']}, teacher capped at {case['teacher_alpha']}, student at {case['alpha']}; "
         f"medians of {len(rows[0]['all_seconds'])} iterations in turns on {machine(result)}. Operations are those of convolutions and matrix products, counted."
     )
-    return _joined(markdown_table(heads, lines), about)
+    return joined(markdown_table(heads, lines), about)
 
 
 def _score_name(key: str) -> str:
@@ -120,11 +117,12 @@ def lazy_r1(result: Results) -> str:
             cells.append(f"{score['mean']:.3f}" + ("" if score["deviation"] is None else f" ± {score['deviation']:.3f}"))
         lines.append([_score_name(name), *cells])
     first = kinds[0]
+    seeds = ", ".join(map(str, first["seeds"]))
     about = (
-        f"Critters at {first['image_size']} px, α = {first['alpha']}, distilled, {first['iterations']:,} iterations, seeds {', '.join(map(str, first['seeds']))}; "
+        f"Critters at {first['image_size']} px, α = {first['alpha']}, distilled, {first['iterations']:,} iterations, seeds {seeds}; "
         f"mean and standard deviation over seeds. {machine(first)}."
     )
-    return _joined(markdown_table(heads, lines), about)
+    return joined(markdown_table(heads, lines), about)
 
 
 def full_width(result: Results) -> str:
@@ -165,7 +163,7 @@ def loading(result: Results) -> str:
     parts.append(markdown_table(heads, lines))
     count = result["rounds"] * result["iterations"]
     parts.append(f"Medians of {count} iterations in turns, from files. " + _noise(result))
-    return _joined(*parts)
+    return joined(*parts)
 
 
 def _noise(result: Results) -> str:
@@ -191,7 +189,7 @@ def evaluation(result: Results) -> str:
             f"it spent its time on {', '.join(f'{what} ({seconds_text(seconds)})' for what, seconds in spent)}."
         )
     parts.append(f"Model {result['model']}, medians of {result['rounds']} evaluation{'s' if result['rounds'] > 1 else ''} in turns, {machine(result)}.")
-    return _joined(*parts)
+    return joined(*parts)
 
 
 def import_time(result: Results) -> str:
@@ -199,7 +197,7 @@ def import_time(result: Results) -> str:
     rows = {name: row for kind in ("processes", "notebooks") for name, row in result.get(kind, {}).items()}
     lines = [[f"`{name}`" if name.startswith(("import ", "python ")) else name, seconds_text(row["seconds"])] for name, row in rows.items()]
     rounds = len(next(iter(result["processes"].values()))["all_seconds"])
-    return _joined(markdown_table(["a fresh process", "seconds"], lines), f"Medians of {rounds}, {machine(result)}.", _overhead(result))
+    return joined(markdown_table(["a fresh process", "seconds"], lines), f"Medians of {rounds}, {machine(result)}.", _overhead(result))
 
 
 def _overhead(result: Results) -> str:
@@ -229,7 +227,7 @@ def sweeps(result: Results) -> str:
         f"Bold: what a group of rows varies ({', '.join(names[sweep] for sweep in result['sweeps'])}). First width {widths['base_width']} at every size, "
         f"teacher capped at {widths['teacher_alpha']}. The libraries alone take {_gib(result['libraries_bytes'])}. {machine(result)}."
     )
-    return _joined(*parts, markdown_table(heads, lines), about)
+    return joined(*parts, markdown_table(heads, lines), about)
 
 
 def domains(result: Results) -> str:
@@ -250,7 +248,7 @@ def domains(result: Results) -> str:
                 cells += [f"{counts['parameters']['G + E + F'] / 1e6:.2f} M", f"{macs / 1e9:.3f} G"]
             lines.append([str(row["domains"]), *cells, *(f"{row['student']['parameters'][n] / 1e6:.2f} M" for n in ("D", "D^s"))])
         parts += [markdown_table(heads, lines), _growth(rows)]
-    return _joined(*parts)
+    return joined(*parts)
 
 
 def _growth(rows: list[Results]) -> str:
@@ -287,7 +285,8 @@ def gpus(result: Results) -> str:
     shown_gpus = (("Tesla V100 (SXM2)", "float32"), ("GeForce RTX 3090", "float32"), ("A100 (SXM4)", "tf32"), ("H100 (SXM5)", "bfloat16"))
     for name, run in estimates["runs"].items():
         data_set, kind = name.split()
-        lines.append([f"{DATA_SETS[data_set]}: {RUNS[kind]}", f"{run['flops_a_picture'] / 1e12:.2f}", *(_span(run["hours"][g][p]) + " h" for g, p in shown_gpus)])
+        hours = [_span(run["hours"][gpu][precision]) + " h" for gpu, precision in shown_gpus]
+        lines.append([f"{DATA_SETS[data_set]}: {RUNS[kind]}", f"{run['flops_a_picture'] / 1e12:.2f}", *hours])
     parts.append(markdown_table(heads, lines))
     author = estimates["author"]
     parts.append(
@@ -295,7 +294,7 @@ def gpus(result: Results) -> str:
         f"{author['plain_flops_a_picture'] / 1e12:.2f} TFLOP a picture; {author['days']:g} days for it would be "
         f"{100 * author['share_of_float32_peak']:.0f} % of the float32 peak (estimate)."
     )
-    return _joined(*parts)
+    return joined(*parts)
 
 
 def _span(hours: list[float] | None) -> str:

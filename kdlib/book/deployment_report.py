@@ -5,11 +5,12 @@ and benchmarks/layer_profile.py, lie in a folder a machine (`kdlib.book.speed`).
 """
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from kdlib.book.cost_report import shown
+from kdlib.book.prose import joined, listed
 from kdlib.book.seeds import BLANK
 from kdlib.book.speed import AIM, MACHINE, UNJUDGED, by_machine, of_machines, processor, times_fewer_weights
 from kdlib.deploy.forms import in_form
@@ -59,16 +60,12 @@ def fragments(folder: Path | None = None) -> dict[str, str]:
     exports = [_read(path) for path in files.values() if path.is_file()]
     missing = [not_measured(asked[path.stem]) for path in files.values() if not path.is_file()]
     for name, make in (("sizes", sizes), ("errors", errors), ("scores", scores), ("quantisation", quantisation)):
-        found[name] = _joined([make(exports) if exports else "", *missing]).rstrip() + "\n"
+        found[name] = joined(make(exports) if exports else "", *missing).rstrip() + "\n"
     return found | {"commands": "```bash\n" + "\n".join(asked.values()) + "\n```\n"}
 
 
 def _read(path: Path) -> Results:
     return json.loads(path.read_text(encoding="utf-8"))
-
-
-def _joined(parts: Iterable[str]) -> str:
-    return "\n\n".join(part for part in parts if part)
 
 
 def _machine(result: Results) -> str:
@@ -81,15 +78,11 @@ def _machine(result: Results) -> str:
     if told := environment.get("arithmetic"):
         found = {name.lower() for name in told}
         missing = [label for label, names in WANTED.items() if not found & names]
-        text += f"; instructions {', '.join(sorted(name for name in told if name.islower()))}{f', without {_either(missing)}' if missing else ''}"
+        text += f"; instructions {', '.join(sorted(name for name in told if name.islower()))}{f', without {listed(missing)}' if missing else ''}"
     if before := environment.get("machine_before"):
         busy = max(before["load"], environment["machine_after"]["load"])
         text += f"; load of its {before['cores']} cores at most {busy:.1f}, this measurement included"
     return text
-
-
-def _either(words: list[str]) -> str:
-    return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
 
 
 def _bytes(count: float) -> str:
@@ -116,7 +109,8 @@ def summary(folder: Path | None = None) -> str:
         others = ", ".join(f"{faster[runtime]:.1f} in {RUNTIMES[runtime]}" for runtime in timed if runtime != least)
         sentences.append(
             f"With {result['threads']} threads of {processor(result)}, in float32, one picture of 256 px takes the thesis's teacher "
-            f"{milliseconds(times[TEACHER, least])} in {RUNTIMES[least]} and its student of {MAIN}, with {models[TEACHER]['macs'] / models[MAIN]['macs']:.1f} times fewer multiply-accumulates, "
+            f"{milliseconds(times[TEACHER, least])} in {RUNTIMES[least]} and its student of {MAIN}, with "
+            f"{models[TEACHER]['macs'] / models[MAIN]['macs']:.1f} times fewer multiply-accumulates, "
             f"{milliseconds(times[MAIN, least])}: **{faster[least]:.1f} times faster**" + (f" ({others})." if others else ".")
         )
     return "\n\n".join(sentences) if sentences else not_measured(commands()["latency_256"])
@@ -125,7 +119,7 @@ def summary(folder: Path | None = None) -> str:
 def latency(result: Results) -> str:
     """Time, memory and file of one translation, by model, runtime and precision."""
     figure = shown(macs_figure(result, ("fp32", "int8")))
-    return _joined([figure, latency_table(result), _promise(result), _aim(result), _memory(result)])
+    return joined(figure, latency_table(result), _promise(result), _aim(result), _memory(result))
 
 
 def latency_table(result: Results) -> str:
@@ -146,7 +140,7 @@ def latency_table(result: Results) -> str:
         table.append([f"{RUNTIMES[runtime]}, {precision}", *cells])
     count = len(result["rows"][0]["seconds"])
     about = f"Batch 1, the generator alone, {count} timed calls of each in turns. {_machine(result)}."
-    return _joined([markdown_table(heads, table), about, _refused(result)])
+    return joined(markdown_table(heads, table), about, _refused(result))
 
 
 def forms(result: Results) -> str:
@@ -162,7 +156,7 @@ def forms(result: Results) -> str:
                      for form, t in times.items()]  # fmt: skip
             lines.append([f"{RUNTIMES[runtime]}, {precision}", *cells])
         parts.append(markdown_table([f"{plain}: median, times faster", *own], lines))
-    return _joined([*parts, f"Batch 1, {result['threads']} threads. {_machine(result)}.", _refused(result)])
+    return joined(*parts, f"Batch 1, {result['threads']} threads. {_machine(result)}.", _refused(result))
 
 
 def _promise(result: Results) -> str:
@@ -216,7 +210,7 @@ def _memory(result: Results) -> str:
         cells = ["–" if r is None else f"{_bytes(r['file_bytes'])}, {_bytes(r['peak_bytes']) if 'peak_bytes' in r else '–'}" for r in found]
         table.append([f"{RUNTIMES[runtime]}, {precision}", *(cell.replace(" MiB", f"{BLANK}MiB") for cell in cells)])
     about = "The peak is that of a process of its own, libraries included. PyTorch's rows count weights in the place of a file."
-    return _joined([markdown_table(heads, table), about])
+    return joined(markdown_table(heads, table), about)
 
 
 def _refused(result: Results) -> str:
@@ -246,7 +240,7 @@ def layers(result: Results) -> str:
         table.append([kind, *cells])
     parts = [shown(share_figure(profile)) for profile in result["profiles"] if profile["model"] == result["profiles"][-1]["model"]]
     about = f"Share of the time / share of the MACs; medians of {result['rounds']} passes. {_machine(result)}."
-    return _joined([*parts, markdown_table(heads, table), *map(_without_macs, result["profiles"]), about])
+    return joined(*parts, markdown_table(heads, table), *map(_without_macs, result["profiles"]), about)
 
 
 def _without_macs(profile: Results) -> str:
@@ -267,7 +261,7 @@ def integer_sums(result: Results) -> str:
     heads = ["relative error, every layer quantised: as run / as defined", "weights of 8 bits", "weights of 7 bits"]
     lines = [[f"{model}, {NETWORKS[network]}", *(f"{own[b]['file']:.3f} / {own[b]['definition']:.3f}" for b in (8, 7))]
              for (model, network), own in rows.items()]  # fmt: skip
-    return _joined([markdown_table(heads, lines), f"ONNX Runtime, {result['pictures']} translations of validation pictures. {_machine(result)}."])
+    return joined(markdown_table(heads, lines), f"ONNX Runtime, {result['pictures']} translations of validation pictures. {_machine(result)}.")
 
 
 def _name(export: Results) -> str:
@@ -316,7 +310,7 @@ def card(folder: Path | None = None) -> str:
         "Exported ({doc}`deployment`); times are those of the generator, batch 1, medians: "
         + " / ".join(f"{processor(result)}, {result['threads']} threads" for result in timed) + "."
     )
-    return _joined([markdown_table(heads, lines), about])
+    return joined(markdown_table(heads, lines), about)
 
 
 def errors(exports: list[Results]) -> str:
@@ -354,7 +348,7 @@ def scores(exports: list[Results]) -> str:
         broken = [f"{JUDGED[name]} ({', '.join(text)})" for name, text in found["violations"].items() if text]
         kept = f"Beyond the tolerance: {'; '.join(broken)}." if broken else "All are within the tolerance."
         parts.append(f"{found['protocol']['outputs']:,} translations each, run by ONNX Runtime where nothing else is said. {kept}")
-    return _joined(parts)
+    return joined(*parts)
 
 
 def _both(guides: dict[str, dict[str, float]], headline: Headline) -> str:
@@ -373,4 +367,4 @@ def quantisation(exports: list[Results]) -> str:
             most = ", ".join(f"`{row['layer'].rpartition('/')[0]}` ({row['relative']:.3f})" for row in record["sensitivity"][:4])
             lines.append([NETWORKS[name], f"{len(record['in_float'])} of {record['layers']}", most, tried])
         parts.append(markdown_table([_name(export), "layers in float", "most sensitive (relative error, alone)", "tried"], lines))
-    return _joined(parts) or "None of these exports has 8-bit networks."
+    return joined(*parts) or "None of these exports has 8-bit networks."

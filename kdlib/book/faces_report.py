@@ -11,8 +11,9 @@ from kdlib.book import study_tables
 from kdlib.book.claims import STUDY_CLAIMS, distance
 from kdlib.book.claims_report import YARDSTICK, in_page, verdict
 from kdlib.book.gap_report import named
+from kdlib.book.prose import ended, joined
 from kdlib.book.seeds import tidy
-from kdlib.book.study_report import Study, ended, joined, not_yet
+from kdlib.book.study_report import Study, not_yet
 from kdlib.book.study_tables import NONE
 from kdlib.headlines import distances, headlines
 from kdlib.paths import reference_folder

@@ -15,8 +15,9 @@ from kdlib.book.ablation_report import changed, figure
 from kdlib.book.claims import UNDECIDED, distance, factor
 from kdlib.book.control import FILE as AVERAGES
 from kdlib.book.control import RUN as CONTROL
+from kdlib.book.prose import ended, joined
 from kdlib.book.seeds import BLANK, Group, computed_in, seeds_text, tidy
-from kdlib.book.study_report import Study, ended, joined, main_scores
+from kdlib.book.study_report import Study, main_scores
 from kdlib.book.study_tables import NONE
 from kdlib.headlines import CRITTER_DISTANCE, FACTORS, FINE_DETAIL, SPECTRAL, Headline, distances
 from kdlib.paths import reference_folder

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from kdlib.book.claims import Measure, distance
 from kdlib.book.gap_report import exchange
+from kdlib.book.prose import ended, joined
 from kdlib.book.seeds import BLANK, Group, seeds_text, tidy
-from kdlib.book.study_report import Study, ended, joined
+from kdlib.book.study_report import Study
 from kdlib.book.study_tables import NONE
 from kdlib.headlines import CRITTER_DISTANCE, SPECTRAL, TRANSLATION, Headline, distances
 from kdlib.paths import reference_folder
@@ -135,10 +136,10 @@ def verdict(study: Study) -> str:
     missed = sum(ratio > AIM["frechet"] for ratio in ratios[0])
     distances_do = ("Both distances reach the aim.", "One of the two distances reaches the aim.", "The distances do **not** reach the aim.")[missed]
     return joined(
-        f"At {name} of {len(STEPS)}, the student has **{fewer[0]} times fewer weights** and **{fewer[1]} times fewer multiply-accumulates** than its "
-        f"teacher (aim: {AIM['parameters']:g} and {AIM['macs']:g}). Its latent- and reference-guided Fréchet distances are **{ends[0]} times** the "
-        f"teacher's (aim: {AIM['frechet']:g}); those of the thesis's recipe at α = {study.results.main}, where the path begins, {ends[1]} times. "
-        f"{_kept(last, teacher)} {distances_do} A step has {seeds_text(len(last.rows))}.",
+        f"At {name} of {len(STEPS)} ({seeds_text(len(last.rows))}), the student has **{fewer[0]} times fewer weights** and "
+        f"**{fewer[1]} times fewer multiply-accumulates** than its teacher (aim: {AIM['parameters']:g} and {AIM['macs']:g}). "
+        f"Its latent- and reference-guided Fréchet distances are **{ends[0]} times** the teacher's (aim: {AIM['frechet']:g}); those of the thesis's recipe at α = {study.results.main}, where the path begins, {ends[1]} times. "
+        f"{_kept(last, teacher)} {distances_do}",
         _shipped(study, name),
     )
 

@@ -14,6 +14,7 @@ from kdlib.book.ablation import TOLD_FACTORS
 from kdlib.book.claims import FAILS, HOLDS, STUDY_CLAIMS, UNDECIDED, Claim, Measure, distance, factor
 from kdlib.book.cost_report import shown
 from kdlib.book.control import control_rows
+from kdlib.book.prose import ended, joined, listed
 from kdlib.book.seeds import ONE_SEED, Group, StudyResults, seeds_text
 from kdlib.config import load_preset
 from kdlib.headlines import SPECTRAL, Headline, headlines
@@ -88,21 +89,8 @@ def fragments(study: Study) -> dict[str, str]:
     return {name: ended(text) for name, text in parts.items()}
 
 
-def ended(text: str) -> str:
-    """A fragment as it is written: with one line end, or empty."""
-    return text.rstrip() + "\n" if text else ""
-
-
 def not_yet(study: Study) -> str:
     return f"*No run of preset `{study.preset.name}` is kept here yet:* `python -m kdlib study --preset {study.preset.name}` makes them.\n"
-
-
-def joined(*parts: str) -> str:
-    return "\n\n".join(part for part in parts if part)
-
-
-def _words(items: list[str]) -> str:
-    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
 
 
 def main_scores(results: StudyResults) -> list[Headline]:
@@ -205,7 +193,7 @@ def _cost_sentence(results: StudyResults) -> str:
     if student is None or results.teacher is None:
         return ""
     times = [f"**{results.teacher[key] / student[key]:.1f} times fewer {name}**" for key, name in (("parameters", "weights"), ("macs", "MACs"))]
-    return f"The student of the main width, α = {results.main}, has {_words(times)} than its teacher."
+    return f"The student of the main width, α = {results.main}, has {listed(times)} than its teacher."
 
 
 def _glance(results: StudyResults) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from kdlib.book.cost_report import shown
+from kdlib.book.prose import joined
 from kdlib.book.seeds import BLANK, Group, computed_in, seeds_text, tidy
 from kdlib.book.speed import AIM, JOINED_TEACHER, MACHINE, UNJUDGED, architecture_of, of_machines, teacher_of, times_fewer_weights
 from kdlib.book.study_report import Study, load_study, main_scores
@@ -99,7 +100,7 @@ def sensitivity(result: Results) -> str:
         "channels are cut, those that are read by the least weights, and nothing is trained afterwards. Pixels are on a scale from −1 to 1."
     )
     figure = shown(sensitivity_figure(result, CRITTER_DISTANCE.key, CRITTER_DISTANCE.heading)) if CRITTER_DISTANCE.key in whole["scores"][GUIDE] else ""
-    return "\n\n".join(part for part in (_most_sensitive(result), figure, markdown_table(heads, lines), about) if part)
+    return joined(_most_sensitive(result), figure, markdown_table(heads, lines), about)
 
 
 def _scores(row: Results) -> list[str]:
@@ -207,7 +208,7 @@ def trained(study: Study, methods: Study) -> str:
                 lines.append([f"{headline.heading}, {guide}", *(_score(group, guide, headline) for group in kept.values())])
     missing = [name for name in study.planned if name not in {row["run"] for row in study.rows}]
     left = f"Not trained yet: {', '.join(f'`{name}`' for name in missing)}." if missing else ""
-    return "\n\n".join(part for part in (markdown_table(heads, lines), left) if part)
+    return joined(markdown_table(heads, lines), left)
 
 
 def _score(group: Group, guide: str, headline: Headline) -> str:

@@ -2,8 +2,8 @@
 
 Convolutions and linear layers compute on integers: activations uint8, one scale a tensor, its range measured on calibration inputs;
 weights int8, of which seven bits are used, one scale an output channel (the QDQ format of ONNX, ONNX Runtime's quantiser). Norms,
-activations, sums and upsampling stay in float32, and so do transposed convolutions (`kdlib.deploy.inference_form`), for which neither ONNX Runtime nor OpenVINO has integer
-arithmetic: quantised, they would compute in float between conversions. Any batch size remains possible.
+activations, sums and upsampling stay in float32, and so do transposed convolutions (`kdlib.deploy.inference_form`), for which neither
+ONNX Runtime nor OpenVINO has integer arithmetic: quantised, they would compute in float between conversions. Any batch size remains possible.
 
 Which layers suffer is measured, not guessed: each is quantised alone and the error of the network's output is its *sensitivity*.
 Then the most sensitive 0, 1, 2, 3, 4, 6, 8, 12, ... layers are left in float, and the first such network whose scores are within a `Tolerance`
