@@ -299,15 +299,20 @@ def test_keep_takes_numbers_alone_of_pictures_that_are_not_ours(folder):
     assert {path.name for path in (folder / "kept" / "smoke" / "alpha8").iterdir()} == set(reference.KEPT)
 
 
-def test_keep_copies_text_and_weights(folder):
-    run = finished_run(folder / "runs" / "smoke" / "alpha8")
-    with pytest.raises(InputError, match="missing"):
-        reference.keep(run.path, weights=True)
+def write_what_training_leaves(run: Run) -> None:
+    """Logs and last samples, which a run needs to be kept."""
     for name in ("environment.json", "log.jsonl", "timing.jsonl"):
         (run.path / name).write_text("[]")
     (run.path / "samples").mkdir()
     for guide in ("latent", "reference"):
         (run.path / "samples" / f"{guide}_0000006.png").write_bytes(b"png")
+
+
+def test_keep_copies_text_and_weights(folder):
+    run = finished_run(folder / "runs" / "smoke" / "alpha8")
+    with pytest.raises(InputError, match="missing"):
+        reference.keep(run.path, weights=True)
+    write_what_training_leaves(run)
     (run.path / "checkpoints").mkdir()
     reference.keep(run.path, weights=True)
     kept = folder / "kept" / "smoke" / "alpha8"
@@ -317,11 +322,7 @@ def test_keep_copies_text_and_weights(folder):
 
 def test_keep_copies_the_candidate_that_the_scores_are_of(folder):
     run = finished_run(folder / "runs" / "smoke" / "alpha8")
-    for name in ("environment.json", "log.jsonl", "timing.jsonl"):
-        (run.path / name).write_text("[]")
-    (run.path / "samples").mkdir()
-    for guide in ("latent", "reference"):
-        (run.path / "samples" / f"{guide}_0000006.png").write_bytes(b"png")
+    write_what_training_leaves(run)
     (run.path / "candidates").mkdir()
     for step in (2, 4):
         nets = run.settings().build(seed=step)

@@ -147,7 +147,7 @@ def verdict(study: Study) -> str:
 def _shipped(study: Study, last: str) -> str:
     """Which step's weights are in the repository, where that is not the last one."""
     folder = reference_folder() / study.preset.name
-    names = {f"step {i}": run_name(STUDENT, study.results.main, True, variant) for i, variant in enumerate(STEPS, 1)}
+    names = {station: run_name(STUDENT, study.results.main, True, variant) for station, variant in STATIONS.items() if variant in STEPS}
     shipped = [step for step, name in names.items() if (folder / name / "weights.safetensors").is_file()]
     return f"The weights in the repository, which the demo runs, are those of {shipped[-1]}." if shipped and shipped[-1] != last else ""
 

@@ -143,17 +143,19 @@ class StudyResults:
 
     def student(self, alpha: int, distilled: bool, variant: str = "") -> Group | None:
         """The group of students of that kind; of several, as where someone tried other settings by hand, the study's own."""
-        kind = (True, alpha, distilled, variant)
-        found = [g for g in self.groups if (g.is_student, g["alpha"], g["distilled"], g["variant"]) == kind]
+        found = self._students(alpha, distilled, variant)
         return max(found, key=lambda g: (usual(g.rows[0]), len(g.rows)), default=None)
+
+    def _students(self, alpha: int, distilled: bool, variant: str = "") -> list[Group]:
+        kind = (True, alpha, distilled, variant)
+        return [g for g in self.groups if (g.is_student, g["alpha"], g["distilled"], g["variant"]) == kind]
 
     def start_of(self, variant: str) -> Group | None:
         """The distilled main width that a variant is compared with: one trained in the variant's numbers where there is one."""
         usual_one, changed = self.student(self.main, True), self.student(self.main, True, variant)
         if changed is None or usual_one is None:
             return usual_one
-        starts = [g for g in self.groups if (g.is_student, g["alpha"], g["distilled"], g["variant"]) == (True, self.main, True, "")]
-        alike = [group for group in starts if computed_in(group) == computed_in(changed)]
+        alike = [group for group in self._students(self.main, True) if computed_in(group) == computed_in(changed)]
         return usual_one if usual_one in alike or not alike else alike[0]
 
     @property
