@@ -24,8 +24,8 @@ from pathlib import Path
 import torch
 from common import options_of, report
 
+from kdlib.analysis.speed import JOINED_TEACHER
 from kdlib.architecture import Architecture, GeneratorDesign
-from kdlib.book.speed import JOINED_TEACHER
 from kdlib.deploy.deployment import export_folder, subject_of
 from kdlib.deploy.export import example_inputs, exportable, to_onnx, trace
 from kdlib.deploy.forms import FORMS, in_form

@@ -140,11 +140,13 @@ def _add_results(commands: Commands) -> None:
 
 
 def _results(options: argparse.Namespace) -> int:
-    from kdlib import reference, results
+    from kdlib import results
 
     rows = [r for r in results.result_rows() if options.preset in (None, r["preset"])]
     if options.readme:
-        print(reference.write_readme_table())
+        from kdlib.book.readme import write_readme_table
+
+        print(write_readme_table())
     else:
         print(results.as_json(rows) if options.json else results.as_text(rows))
     return 0

@@ -1,4 +1,4 @@
-"""Runs kept in git: copies of a run's small files under runs/reference, and the README's table made from them."""
+"""Runs kept in git: copies of a run's small files under runs/reference."""
 
 import json
 import shutil
@@ -8,15 +8,13 @@ from kdlib.config import preset_names
 from kdlib.errors import InputError
 from kdlib.files import write_atomically, write_text
 from kdlib.paths import REPOSITORY, reference_folder, shown
-from kdlib.results import result_rows
-from kdlib.runs import Run, list_runs
+from kdlib.runs import Run
 from kdlib.scoring.selection import evaluated_weights
 
 KEPT = ("settings.json", "environment.json", "finished.json", "metrics.json", "log.jsonl", "timing.jsonl")
 ALSO = ("course.json",)  # of a run that has it
 SHIPPED = ("weights.safetensors", "discriminator.safetensors", "*.ipynb")  # besides, of a run that others start from
 LARGEST = 8 * 2**20  # bytes of a single file that goes to git
-BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 
 
 def keep(path: Path, weights: bool = False) -> str:
@@ -75,33 +73,3 @@ def _portable_notebook(source: Path, target: Path) -> str:
         if str(place) in text:
             raise InputError(f"{shown(source)}: shows a path of this machine ({place}); run it again from the repository")
     return text
-
-
-def write_readme_table() -> str:
-    """Put what the runs kept in git say between README.md's markers; returns what was done.
-
-    Only the reference study and the way beyond it: a first page must not be as long as the book.
-    """
-    from kdlib.book import path_report
-    from kdlib.book.study_report import REFERENCE, load_study, verdict_sentence
-    from kdlib.book.study_tables import by_preset
-
-    path = REPOSITORY / "README.md"
-    text = path.read_text(encoding="utf-8")
-    if BEGIN not in text or END not in text:
-        raise InputError(f"README.md: has no {BEGIN} ... {END} markers to put the table between")
-    before, after = text.split(BEGIN)[0], text.split(END)[1]
-    kept = result_rows(list_runs(reference_folder()))
-    study, way = load_study(REFERENCE), load_study(path_report.PRESET)
-    told = [row for row in kept if row["preset"] in (REFERENCE, path_report.PRESET)]
-    others = sorted({row["preset"] for row in kept} - {row["preset"] for row in told})
-    parts = [by_preset({REFERENCE: study.rows}), verdict_sentence(study.results)]
-    if steps := path_report.steps(way):
-        opening = f"Beyond the thesis, towards a better student at a twentieth of the weights (preset `{path_report.PRESET}`):"
-        parts += [opening, steps, path_report.verdict(way)]
-    if others:
-        names = ", ".join(f"`{name}`" for name in others)
-        parts.append(f"{len(kept) - len(told)} more runs, of the presets {names}, are kept here and shown in the book.")
-    text = "\n\n".join(part for part in parts if part)
-    write_text(path, f"{before}{BEGIN}\n\n{text}\n\n{END}{after}")
-    return f"README.md: {len(told)} runs, {len(kept) - len(told)} left to the book"

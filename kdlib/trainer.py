@@ -20,6 +20,7 @@ from kdlib.data import Dataset, TrainingBatches, prefetch
 from kdlib.devices import computed_precision, prepare
 from kdlib.errors import InputError
 from kdlib.files import write_atomically
+from kdlib.grids import assemble, demonstration
 from kdlib.learner import Learner, diversity_weight, make_learner, rate_share, set_rates
 from kdlib.memory import peak_memory
 from kdlib.networks import Networks
@@ -31,7 +32,6 @@ from kdlib.settings import Preset
 from kdlib.teacher_discriminator import write_discriminator
 from kdlib.training_log import TrainingLog, Window, truncate
 from kdlib.training_step import Losses, NonFiniteLoss, train_iteration
-from kdlib.views.grids import assemble, demonstration
 
 BAR_LOSSES = ("G/latent/adv", "G/latent/sty", "G/latent/cyc", "KD/G/latent/use")
 

@@ -28,10 +28,11 @@ data_root = None  # folder data sets: where the pictures lie
 # %%
 from IPython.display import Markdown
 
+from kdlib.analysis import thesis
 from kdlib.config import load_preset
+from kdlib.views import plotting
 from kdlib.views import architecture_figures as figures
 from kdlib.views import architecture_views as views
-from kdlib.views import plotting, thesis
 
 plotting.setup()
 settings = load_preset(preset, data_root=data_root)

@@ -44,9 +44,9 @@ lambda_cyc = None
 # %%
 from IPython.display import Markdown
 
-from kdlib import session
+from kdlib import grids, session
 from kdlib.config import load_preset
-from kdlib.views import grids, plotting, run_views
+from kdlib.views import plotting, run_views
 
 plotting.setup()
 overrides = dict(

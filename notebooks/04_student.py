@@ -77,9 +77,9 @@ frozen = None  # "generator", "style_encoder", "mapping_network", or some with c
 # %%
 from IPython.display import Markdown
 
-from kdlib import session
+from kdlib import grids, session
 from kdlib.config import load_preset
-from kdlib.views import grids, plotting, run_views
+from kdlib.views import plotting, run_views
 
 plotting.setup()
 overrides = dict(

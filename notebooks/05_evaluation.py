@@ -36,9 +36,9 @@ landmarks = None  # face-landmark network, for a high-pass skip
 # %%
 from IPython.display import Markdown
 
-from kdlib import session
+from kdlib import grids, session
 from kdlib.config import load_preset
-from kdlib.views import grids, plotting, run_views
+from kdlib.views import plotting, run_views
 
 plotting.setup()
 settings = load_preset(

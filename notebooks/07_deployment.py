@@ -34,7 +34,7 @@ landmarks = None  # face-landmark network, for a high-pass skip
 # %%
 from IPython.display import Markdown
 
-from kdlib.book import deployment_report
+from kdlib.analysis import deployment_tables
 from kdlib.config import load_preset
 from kdlib.deploy import deployment
 from kdlib.views import deployment_views, plotting
@@ -56,14 +56,14 @@ Markdown(deployment_views.about(report))
 # written inside.
 
 # %%
-Markdown(deployment_report.sizes([report]))
+Markdown(deployment_tables.sizes([report]))
 
 # %% [markdown]
 # ## Do they compute the same?
 # Errors of each network's outputs on validation pictures, against PyTorch in float32.
 
 # %%
-Markdown(deployment_report.errors([report]))
+Markdown(deployment_tables.errors([report]))
 
 # %% [markdown]
 # ## Do they score the same?
@@ -71,7 +71,7 @@ Markdown(deployment_report.errors([report]))
 # pictures as noisy versions of PyTorch's.
 
 # %%
-Markdown(deployment_report.scores([report]))
+Markdown(deployment_tables.scores([report]))
 
 # %%
 deployment_views.pictures(report, settings)
@@ -82,7 +82,7 @@ deployment_views.pictures(report, settings)
 # left in float from the most sensitive on, until scores and pictures are within the tolerance.
 
 # %%
-Markdown(deployment_report.quantisation([report]))
+Markdown(deployment_tables.quantisation([report]))
 
 # %%
 deployment_views.sensitivity_figure(report)
@@ -94,7 +94,7 @@ deployment_views.sensitivity_figure(report)
 
 # %%
 times = deployment_views.measure(report, rounds, threads or 0)
-Markdown(deployment_report.latency_table(times))
+Markdown(deployment_tables.latency_table(times))
 
 # %% [markdown]
 # ## Where the time goes

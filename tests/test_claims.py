@@ -6,12 +6,12 @@ import pytest
 from made_up_study import EXTRA, plain, write_run, write_study
 
 from kdlib import paths
-from kdlib.book.ablation import VARIANTS, ablation_claims
+from kdlib.analysis.ablation import VARIANTS, ablation_claims
+from kdlib.analysis.claim_tables import counted, reproduction_sentence, reproduction_table, thesis_table
+from kdlib.analysis.claims import COUNTED, FAILS, HOLDS, STUDY_CLAIMS, UNDECIDED, Finding, Part, compare, distance, scatter
+from kdlib.analysis.seeds import StudyResults
+from kdlib.analysis.thesis_claims import THESIS_CLAIMS, printed_changes, worse_than_main
 from kdlib.book.ablation_report import PRESET as ABLATION
-from kdlib.book.claims import COUNTED, FAILS, HOLDS, STUDY_CLAIMS, UNDECIDED, Finding, Part, compare, distance, scatter
-from kdlib.book.claims_report import counted, reproduction_sentence, reproduction_table, thesis_table
-from kdlib.book.seeds import StudyResults
-from kdlib.book.thesis_claims import THESIS_CLAIMS, printed_changes, worse_than_main
 from kdlib.config import load_preset
 from kdlib.results import kept_rows, own_rows
 from kdlib.runs import TEACHER

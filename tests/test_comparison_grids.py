@@ -14,12 +14,12 @@ from kdlib.__main__ import main
 from kdlib.config import load_preset
 from kdlib.data import step_rng
 from kdlib.errors import InputError
+from kdlib.labelled_grid import LabelledGrid
 from kdlib.networks import build_networks
 from kdlib.released import save_released
 from kdlib.use.models import load_model
 from kdlib.views import comparison_grids
 from kdlib.views.comparison_grids import compare, load_models, read_pictures, save_grids, val_pictures
-from kdlib.views.labelled_grid import LabelledGrid
 from kdlib.views.plotting import image_grid
 
 REPOSITORY = Path(__file__).resolve().parents[1]

@@ -5,13 +5,13 @@ import re
 import pytest
 from sample_book import REPOSITORY
 
+from kdlib.analysis import thesis
 from kdlib.config import load_preset
 from kdlib.landmark_network import LandmarkNetwork
 from kdlib.profiling import landmark_costs, network_costs
 from kdlib.scoring import published_weights
 from kdlib.scoring.published_weights import WeightFile
 from kdlib.validation import DataReport, PictureRecord
-from kdlib.views import thesis
 
 PAGE = (REPOSITORY / "book/data_and_weights.md").read_text(encoding="utf-8")
 FILES = [value for value in vars(published_weights).values() if isinstance(value, WeightFile)]

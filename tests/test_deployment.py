@@ -16,6 +16,7 @@ from PIL import Image
 from tiny_export import tiny_networks
 
 from kdlib import session
+from kdlib.analysis import deployment_tables
 from kdlib.book import deployment_report
 from kdlib.checkpoints import save_weights
 from kdlib.config import load_preset
@@ -26,6 +27,7 @@ from kdlib.deploy.deployment import ExportSettings, export, export_folder
 from kdlib.deploy.export_cli import summary
 from kdlib.deploy.onnx_files import metadata
 from kdlib.errors import InputError
+from kdlib.grids import to_uint8
 from kdlib.images import load_image, to_float
 from kdlib.networks import Networks
 from kdlib.paths import REPOSITORY
@@ -33,7 +35,6 @@ from kdlib.runs import TEACHER, Run, RunSettings
 from kdlib.use.models import load_model
 from kdlib.views import deployment_views
 from kdlib.views.deployment_views import EXAMPLE, WITHOUT_TORCH
-from kdlib.views.grids import to_uint8
 
 PRESET = """
 [data]
@@ -266,7 +267,7 @@ def test_a_model_quantised_and_scored(place, tmp_path):
     again = export("tiny/teacher", tmp_path / "again", ExportSettings(threads=1, **few), place[1], progress=False)
     for name in Networks.TRANSLATING:
         assert (tmp_path / "out/int8" / f"{name}.onnx").read_bytes() == (tmp_path / "again/int8" / f"{name}.onnx").read_bytes(), name
-    for part in (deployment_report.sizes, deployment_report.errors, deployment_report.scores, deployment_report.quantisation):
+    for part in (deployment_tables.sizes, deployment_tables.errors, deployment_tables.scores, deployment_tables.quantisation):
         text = part([found])
         assert "tiny/teacher" in text and "nan" not in text.lower() and "None" not in text
     grid = deployment_views.pictures({**found, "folder": str(tmp_path / "out")}, place[1], count=2)

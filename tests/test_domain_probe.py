@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from kdlib import session
+from kdlib.analysis.kept_study import load_study
 from kdlib.book import faces_report
-from kdlib.book.study_report import load_study
 from kdlib.config import load_preset
 from kdlib.images import to_float
 from kdlib.networks import Networks

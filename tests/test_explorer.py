@@ -15,17 +15,19 @@ from made_up_study import DOMAINS, made_scores, write_run, write_study
 from PIL import Image
 
 from kdlib import paths
+from kdlib.analysis.kept_study import load_study
+from kdlib.analysis.seeds import StudyResults
 from kdlib.architecture import Architecture, GeneratorDesign
-from kdlib.book import explorer, study_pictures
+from kdlib.book import explorer
 from kdlib.book.bookbuild import copy_plotly
-from kdlib.book.seeds import StudyResults
-from kdlib.book.study_pictures import samples, strip
-from kdlib.book.study_report import load_study, tradeoff
+from kdlib.book.study_report import tradeoff
 from kdlib.config import load_preset
 from kdlib.errors import InputError
 from kdlib.profiling import meta_inputs, meta_network, stages
 from kdlib.results import kept_rows
 from kdlib.runs import Run
+from kdlib.views import study_pictures
+from kdlib.views.study_pictures import samples, strip
 
 STATIC = Path(__file__).resolve().parents[1] / "book" / "_static"
 

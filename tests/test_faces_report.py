@@ -4,8 +4,8 @@ import json
 
 from made_up_study import made_frechet, plain, write_run
 
+from kdlib.analysis.kept_study import load_study
 from kdlib.book import faces_report
-from kdlib.book.study_report import load_study
 from kdlib.config import load_preset
 from kdlib.runs import TEACHER
 

@@ -10,10 +10,11 @@ import torch
 from made_up_study import made_frechet, made_scores, plain, write_run
 
 from kdlib import paths
-from kdlib.book import control, gap_report
+from kdlib.analysis import control
+from kdlib.analysis.claims import distance, scatter
+from kdlib.analysis.kept_study import load_study
+from kdlib.book import gap_report
 from kdlib.book.ablation_report import PRESET as ABLATION
-from kdlib.book.claims import distance, scatter
-from kdlib.book.study_report import load_study
 from kdlib.config import load_preset
 from kdlib.networks import build_networks
 from kdlib.results import rows_of_study

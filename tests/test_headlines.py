@@ -6,8 +6,8 @@ from test_judging import FakeLpips
 from test_runs import finished_run, folder  # noqa: F401
 
 from kdlib import results
+from kdlib.analysis.seeds import StudyResults
 from kdlib.book import report
-from kdlib.book.seeds import StudyResults
 from kdlib.headlines import distances, headlines, name_of
 from kdlib.runs import TEACHER
 from kdlib.views import run_views

@@ -12,6 +12,8 @@ from latency import SIZES, randomised
 from tiny_export import tiny, tiny_model, tiny_networks
 
 from kdlib import devices
+from kdlib.analysis import deployment_tables
+from kdlib.analysis.speed import milliseconds
 from kdlib.architecture import Architecture, GeneratorDesign
 from kdlib.book import deployment_report
 from kdlib.deploy import layer_profile
@@ -25,7 +27,7 @@ from kdlib.errors import InputError
 from kdlib.networks import Generator
 from kdlib.paths import REPOSITORY
 from kdlib.profiling import network_costs
-from kdlib.views.latency_figures import macs_figure, milliseconds, share_figure
+from kdlib.views.latency_figures import macs_figure, share_figure
 
 
 @pytest.fixture(scope="module")
@@ -164,7 +166,7 @@ def test_forms_stand_side_by_side_and_lost_memory_loses_no_times(monkeypatch, tm
     assert not any("peak_bytes" in row for row in result["rows"]) and "not measured: memory of α = 4, joined" in capsys.readouterr().out
     text = deployment_report.forms(result)
     assert "| teacher: median, times faster | plain | joined |" in text and "| α = 4: median" in text and "ONNX Runtime, fp32" in text
-    assert result["environment"]["arithmetic"] and deployment_report.latency_table(result)
+    assert result["environment"]["arithmetic"] and deployment_tables.latency_table(result)
 
 
 def test_the_profile_benchmark_prints_and_writes(made, monkeypatch, tmp_path, capsys):

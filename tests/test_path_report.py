@@ -9,8 +9,8 @@ import torch
 from made_up_study import made_frechet, made_scores, plain, write_run
 
 from kdlib import paths
+from kdlib.analysis.kept_study import load_study
 from kdlib.book import path_report
-from kdlib.book.study_report import load_study
 from kdlib.config import load_preset
 from kdlib.networks import build_networks
 from kdlib.profiling import cost

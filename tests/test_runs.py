@@ -9,7 +9,7 @@ import torch
 
 from kdlib import reference, results, runs, session
 from kdlib.__main__ import main
-from kdlib.book.seeds import groups
+from kdlib.analysis.seeds import groups
 from kdlib.checkpoints import load_checkpoint, load_weights, read_weights, save_checkpoint, save_weights
 from kdlib.config import load_preset
 from kdlib.errors import InputError

@@ -8,7 +8,7 @@ from made_up_study import made_frechet, write_run, write_study
 from test_imports import loaded
 
 from kdlib import paths, results
-from kdlib.book.seeds import Spread, StudyResults, groups, paired, seeds_text
+from kdlib.analysis.seeds import Spread, StudyResults, groups, paired, seeds_text
 from kdlib.config import load_preset
 from kdlib.results import kept_rows, result_rows
 from kdlib.runs import list_runs
@@ -97,4 +97,4 @@ def test_no_rows_no_groups():
 
 
 def test_taking_seeds_together_loads_nothing_heavy():
-    assert loaded("import kdlib.book.seeds") == set()
+    assert loaded("import kdlib.analysis.seeds") == set()

@@ -9,10 +9,11 @@ import pytest
 from made_up_study import STEP, made_frechet, made_scores, plain, write_run, write_study
 
 from kdlib import paths
-from kdlib.book import ablation_report, report, study_report, study_tables
-from kdlib.book.ablation import VARIANTS, described
+from kdlib.analysis import study_tables
+from kdlib.analysis.ablation import VARIANTS, described
+from kdlib.analysis.kept_study import REFERENCE, Study, load_study
+from kdlib.book import ablation_report, report, study_report
 from kdlib.book.ablation_report import PRESET as ABLATION
-from kdlib.book.study_report import REFERENCE, Study, load_study
 from kdlib.config import load_preset
 from kdlib.headlines import headlines
 from kdlib.overrides import notebook_parameters

@@ -7,9 +7,10 @@ from decimal import Decimal
 import pytest
 from IPython.display import HTML
 
+from kdlib.analysis import thesis
 from kdlib.config import load_preset
 from kdlib.errors import InputError
-from kdlib.views import architecture_figures, architecture_views, thesis
+from kdlib.views import architecture_figures, architecture_views
 
 # Counted by another program from networks built by another hand: (thop's count; convolutions and linear layers only; the
 # same with the decoder's first convolution after the upsampling) of G + E + F, in G.

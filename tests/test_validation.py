@@ -8,11 +8,11 @@ import pytest
 from PIL import Image
 
 from kdlib import session
+from kdlib.analysis import thesis
 from kdlib.config import load_preset
 from kdlib.data import open_dataset
 from kdlib.errors import InputError
 from kdlib.validation import inspect_dataset
-from kdlib.views import thesis
 
 
 def write_pictures(folder, count, size=(16, 16), suffix=".png", mode="RGB", first=0):

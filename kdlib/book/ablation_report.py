@@ -3,13 +3,14 @@
 Everything is read from the runs of one preset under runs/reference, as in `kdlib.book.study_report`.
 """
 
-from kdlib.book.ablation import ablation_claims, cost_of, described, measure_of
-from kdlib.book.claims import FAILS, HOLDS, UNDECIDED, Measure
+from kdlib.analysis.ablation import ablation_claims, cost_of, described, measure_of
+from kdlib.analysis.claims import FAILS, HOLDS, UNDECIDED, Measure
+from kdlib.analysis.kept_study import Study, main_scores
+from kdlib.analysis.prose import ended, joined
+from kdlib.analysis.seeds import BLANK, StudyResults, seeds_text, tidy
+from kdlib.analysis.study_tables import NONE
 from kdlib.book.cost_report import shown
-from kdlib.book.prose import ended, joined
-from kdlib.book.seeds import BLANK, StudyResults, seeds_text, tidy
-from kdlib.book.study_report import Study, claims, main_scores, marked
-from kdlib.book.study_tables import NONE
+from kdlib.book.study_report import claims, marked
 from kdlib.results import GUIDES, in_classes, markdown_table
 from kdlib.views.study_figures import ablation_figure, plain
 

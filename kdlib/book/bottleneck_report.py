@@ -8,9 +8,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from kdlib.analysis.prose import joined, listed
+from kdlib.analysis.seeds import BLANK, tidy
 from kdlib.book.cost_report import shown
-from kdlib.book.prose import joined, listed
-from kdlib.book.seeds import BLANK, tidy
 from kdlib.bottleneck import MODELS, PRESET, WIDE, Model, Results, load_results
 from kdlib.critters import SPECIES
 from kdlib.headlines import Headline

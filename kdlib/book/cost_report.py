@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from kdlib.book.prose import joined
+from kdlib.analysis.prose import joined
 from kdlib.headlines import CRITTER_DISTANCE, FACTORS
 from kdlib.paths import REPOSITORY, reference_folder
 from kdlib.results import GUIDES, markdown_table, not_measured

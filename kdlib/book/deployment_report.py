@@ -1,36 +1,31 @@
 """The deployment page's tables and figures: Markdown made from results in runs/reference/deployment.
 
 ``export_*.json`` are the reports of `python -m kdlib export`, one a model. ``latency_*.json`` and ``layers_*.json``, of benchmarks/latency.py
-and benchmarks/layer_profile.py, lie in a folder a machine (`kdlib.book.speed`). For what is not there the page has the command that makes it.
+and benchmarks/layer_profile.py, lie in a folder a machine (`kdlib.analysis.speed`). For what is not there the page has the command that makes it.
 """
 
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
+from kdlib.analysis.deployment_tables import (
+    NETWORKS, PRECISIONS, Results, errors, latency_table, machine, mebibytes, quantisation, refused, scores, series_of, sizes,
+)  # fmt: skip
+from kdlib.analysis.prose import joined
+from kdlib.analysis.seeds import BLANK
+from kdlib.analysis.speed import AIM, MACHINE, UNJUDGED, by_machine, milliseconds, of_machines, processor, times_fewer_weights
 from kdlib.book.cost_report import shown
-from kdlib.book.prose import joined, listed
-from kdlib.book.seeds import BLANK
-from kdlib.book.speed import AIM, MACHINE, UNJUDGED, by_machine, of_machines, processor, times_fewer_weights
 from kdlib.deploy.forms import in_form
 from kdlib.deploy.latency import RUNTIMES
-from kdlib.headlines import Headline, headlines
 from kdlib.paths import reference_folder
-from kdlib.results import GUIDES, markdown_table, not_measured
-from kdlib.views.latency_figures import macs_figure, milliseconds, share_figure
+from kdlib.results import markdown_table, not_measured
+from kdlib.views.latency_figures import macs_figure, share_figure
 
 FOLDER = "runs/reference/deployment"
 TEACHER, MAIN = "teacher", "α = 128"  # of benchmarks/latency.py at 256 px
 TIMED = ("latency_256", "latency_64", "latency_trained", "layers_256", "layers_64", "layers_trained", "forms_256")  # in a folder a machine
 # Trained models that are exported and timed, by the name of their report.
 DEPLOYED = {"teacher": "mini/teacher", "student": "mini/alpha48-kd", "small": "small/alpha24-kd-longer"}
-PRECISIONS = {"fp32": "float32", "fp16": "float16 weights", "int8": "8-bit integers", "pt2": "ExportedProgram"}
-WANTED = {"8-bit dot products (VNNI)": {"avx_vnni", "avx512_vnni", "amx_int8"}, "bfloat16": {"avx512_bf16", "amx_bf16"}}  # names of Linux's
-JUDGED = PRECISIONS | {"int8, OpenVINO": "8-bit integers, OpenVINO", "bf16, OpenVINO": "bfloat16 arithmetic, OpenVINO"}
-NETWORKS = {"generator": "$G$", "style_encoder": "$E$", "mapping_network": "$F$"}
-
-Results = dict[str, Any]
 
 
 def commands() -> dict[str, str]:
@@ -68,32 +63,6 @@ def _read(path: Path) -> Results:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def _machine(result: Results) -> str:
-    environment = result["environment"]
-    threads = result.get("threads", environment["threads"])
-    named = {"torch": "PyTorch", "onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
-    versions = {**environment["packages"], **environment.get("runtimes", {})}
-    programs = ", ".join(f"{label} {versions[key]}" for key, label in named.items() if key in versions)
-    text = f"{environment['processor']}, {threads} thread{'s' if threads > 1 else ''}; {programs}"
-    if told := environment.get("arithmetic"):
-        found = {name.lower() for name in told}
-        missing = [label for label, names in WANTED.items() if not found & names]
-        text += f"; instructions {', '.join(sorted(name for name in told if name.islower()))}{f', without {listed(missing)}' if missing else ''}"
-    if before := environment.get("machine_before"):
-        busy = max(before["load"], environment["machine_after"]["load"])
-        text += f"; load of its {before['cores']} cores at most {busy:.1f}, this measurement included"
-    return text
-
-
-def _bytes(count: float) -> str:
-    return f"{count / 2**20:.2f} MiB" if count < 9.95 * 2**20 else f"{count / 2**20:,.0f} MiB"
-
-
-def _series(result: Results) -> list[tuple[str, str]]:
-    found = dict.fromkeys((r["runtime"], r["precision"]) for r in result["rows"])
-    return sorted(found, key=lambda one: list(RUNTIMES).index(one[0]))
-
-
 def summary(folder: Path | None = None) -> str:
     """A sentence a machine: what the thesis's main student gains in time over its teacher, at 256 px, for what it saves in MACs."""
     folder = reference_folder() / "deployment" if folder is None else folder
@@ -122,27 +91,6 @@ def latency(result: Results) -> str:
     return joined(figure, latency_table(result), _promise(result), _aim(result), _memory(result))
 
 
-def latency_table(result: Results) -> str:
-    """Time of one translation, by model, runtime and precision, and what it was measured on."""
-    rows = {(r["model"], r["runtime"], r["precision"]): r for r in result["rows"]}
-    models = list(dict.fromkeys(r["model"] for r in result["rows"]))
-    heads = [f"a picture: median (p90){', times faster' if len(models) > 1 else ''}", *models]
-    table = []
-    for runtime, precision in _series(result):
-        of_teacher, cells = rows.get((models[0], runtime, precision)), []
-        for model in models:
-            row = rows.get((model, runtime, precision))
-            if row is None:
-                cells.append("–")
-                continue
-            text = f"{milliseconds(row['median_seconds'])} ({milliseconds(row['p90_seconds'])})".replace(" ms", f"{BLANK}ms")
-            cells.append(text + (f", {of_teacher['median_seconds'] / row['median_seconds']:.1f}×" if of_teacher and model != models[0] else ""))
-        table.append([f"{RUNTIMES[runtime]}, {precision}", *cells])
-    count = len(result["rows"][0]["seconds"])
-    about = f"Batch 1, the generator alone, {count} timed calls of each in turns. {_machine(result)}."
-    return joined(markdown_table(heads, table), about, _refused(result))
-
-
 def forms(result: Results) -> str:
     """Generators of the same weights with their operations in several orders: a table a model, and times against the plain one."""
     rows = {(r["model"], r["runtime"], r["precision"]): r["median_seconds"] for r in result["rows"]}
@@ -150,13 +98,13 @@ def forms(result: Results) -> str:
     for plain in (name for name, counted in result["models"].items() if counted["form"] == "plain"):
         own = {counted["form"]: name for name, counted in result["models"].items() if name == in_form(plain, counted["form"])}
         lines = []
-        for runtime, precision in _series(result):
+        for runtime, precision in series_of(result):
             times = {form: rows.get((name, runtime, precision)) for form, name in own.items()}
             cells = ["–" if t is None else milliseconds(t) + (f", {times['plain'] / t:.2f}×" if form != "plain" and times["plain"] else "")
                      for form, t in times.items()]  # fmt: skip
             lines.append([f"{RUNTIMES[runtime]}, {precision}", *cells])
         parts.append(markdown_table([f"{plain}: median, times faster", *own], lines))
-    return joined(*parts, f"Batch 1, {result['threads']} threads. {_machine(result)}.", _refused(result))
+    return joined(*parts, f"Batch 1, {result['threads']} threads. {machine(result)}.", refused(result))
 
 
 def _promise(result: Results) -> str:
@@ -205,26 +153,12 @@ def _memory(result: Results) -> str:
         return ""
     rows = {(r["model"], r["runtime"], r["precision"]): r for r in result["rows"]}
     heads, table = ["file, peak of the process", *result["models"]], []
-    for runtime, precision in _series(result):
+    for runtime, precision in series_of(result):
         found = [rows.get((model, runtime, precision)) for model in result["models"]]
-        cells = ["–" if r is None else f"{_bytes(r['file_bytes'])}, {_bytes(r['peak_bytes']) if 'peak_bytes' in r else '–'}" for r in found]
+        cells = ["–" if r is None else f"{mebibytes(r['file_bytes'])}, {mebibytes(r['peak_bytes']) if 'peak_bytes' in r else '–'}" for r in found]
         table.append([f"{RUNTIMES[runtime]}, {precision}", *(cell.replace(" MiB", f"{BLANK}MiB") for cell in cells)])
     about = "The peak is that of a process of its own, libraries included. PyTorch's rows count weights in the place of a file."
     return joined(markdown_table(heads, table), about)
-
-
-def _refused(result: Results) -> str:
-    """What was not measured and why: a reason once, and models only where not all of them were refused."""
-    known = dict.fromkeys([*result.get("models", ()), *(row["model"] for row in result["rows"])])  # a notebook's result counts no models
-    of: dict[tuple[str, str], list[str]] = {}
-    for label, why in result["refused"].items():
-        memory, rest = ("peak memory of ", label.removeprefix("memory of ")) if label.startswith("memory of ") else ("", label)
-        model = max((m for m in known if rest.startswith(f"{m}, ")), key=len)
-        of.setdefault((why, memory + rest.removeprefix(f"{model}, ")), []).append(model)
-    reasons: dict[str, list[str]] = {}
-    for (why, what), models in of.items():
-        reasons.setdefault(why, []).append(what if len(models) == len(known) else f"{what} of {', '.join(models)}")
-    return "Not measured here: " + "; ".join(f"{' and '.join(what)} ({why})" for why, what in reasons.items()) + "." if reasons else ""
 
 
 def layers(result: Results) -> str:
@@ -239,7 +173,7 @@ def layers(result: Results) -> str:
             cells.append("–" if row is None else f"{100 * row['time_share']:.1f} % / {100 * row['mac_share']:.1f} %")
         table.append([kind, *cells])
     parts = [shown(share_figure(profile)) for profile in result["profiles"] if profile["model"] == result["profiles"][-1]["model"]]
-    about = f"Share of the time / share of the MACs; medians of {result['rounds']} passes. {_machine(result)}."
+    about = f"Share of the time / share of the MACs; medians of {result['rounds']} passes. {machine(result)}."
     return joined(*parts, markdown_table(heads, table), *map(_without_macs, result["profiles"]), about)
 
 
@@ -261,12 +195,7 @@ def integer_sums(result: Results) -> str:
     heads = ["relative error, every layer quantised: as run / as defined", "weights of 8 bits", "weights of 7 bits"]
     lines = [[f"{model}, {NETWORKS[network]}", *(f"{own[b]['file']:.3f} / {own[b]['definition']:.3f}" for b in (8, 7))]
              for (model, network), own in rows.items()]  # fmt: skip
-    return joined(markdown_table(heads, lines), f"ONNX Runtime, {result['pictures']} translations of validation pictures. {_machine(result)}.")
-
-
-def _name(export: Results) -> str:
-    """The model of an export, with the order of its operations where that is not the plain one."""
-    return in_form(export["model"], export["about"].get("form", "plain"))
+    return joined(markdown_table(heads, lines), f"ONNX Runtime, {result['pictures']} translations of validation pictures. {machine(result)}.")
 
 
 def demo(result: Results) -> str:
@@ -274,19 +203,8 @@ def demo(result: Results) -> str:
     return (
         f"The first picture is there **{result['median_seconds']:.1f} s** after the page is asked for: median of {result['rounds']} starts with an empty "
         f"cache, {min(result['seconds']):.1f} to {max(result['seconds']):.1f} s, in {result['browser']} without a window and without WebGPU, from a web "
-        f"server on the same machine. {_machine(result)}."
+        f"server on the same machine. {machine(result)}."
     )
-
-
-def sizes(exports: list[Results]) -> str:
-    """Files, in bytes."""
-    lines = []
-    for export in exports:
-        for precision, label in PRECISIONS.items():
-            own = {Path(file).stem: count for file, count in export["bytes"].items() if file.startswith(f"{precision}/")}
-            if own:
-                lines.append([f"{_name(export)}, {label}", *(_bytes(own[n]) for n in NETWORKS), _bytes(sum(own.values()))])
-    return markdown_table(["model, format", *NETWORKS.values(), "together"], lines)
 
 
 def card(folder: Path | None = None) -> str:
@@ -297,74 +215,17 @@ def card(folder: Path | None = None) -> str:
     if not exports or not timed:
         return ""
     times = [{(r["model"], r["runtime"], r["precision"]): r["median_seconds"] for r in result["rows"]} for result in timed]
-    series = list(dict.fromkeys(one for result in timed for one in _series(result) if one[0] in ("onnxruntime", "openvino") and one[1] in ("fp32", "int8")))
+    series = list(dict.fromkeys(one for result in timed for one in series_of(result) if one[0] in ("onnxruntime", "openvino") and one[1] in ("fp32", "int8")))
     files = {precision: label for precision, label in PRECISIONS.items() if precision != "pt2"}
     heads = ["files of G, E and F; one picture", *files.values(), *(f"{RUNTIMES[runtime]}, {precision}" for runtime, precision in series)]
     lines = []
     for export in exports:
         together = {p: sum(count for file, count in export["bytes"].items() if file.startswith(f"{p}/")) for p in files}
         spent = [[of_one.get((export["model"], *one)) for of_one in times] for one in series]
-        lines.append([f"`{export['model']}`", *(_bytes(together[p]) if together[p] else "–" for p in files),
+        lines.append([f"`{export['model']}`", *(mebibytes(together[p]) if together[p] else "–" for p in files),
                       *(" / ".join("–" if seconds is None else milliseconds(seconds) for seconds in machines) for machines in spent)])  # fmt: skip
     about = (
         "Exported ({doc}`deployment`); times are those of the generator, batch 1, medians: "
         + " / ".join(f"{processor(result)}, {result['threads']} threads" for result in timed) + "."
     )
     return joined(markdown_table(heads, lines), about)
-
-
-def errors(exports: list[Results]) -> str:
-    """Largest and mean error of each network's outputs against PyTorch."""
-    lines = []
-    for export in exports:
-        for runtime, precision in dict.fromkeys((e["runtime"], e["precision"]) for e in export["errors"]):
-            own = {e["network"]: e for e in export["errors"] if (e["runtime"], e["precision"]) == (runtime, precision)}
-            lines.append([f"{_name(export)}, {runtime}, {precision}", *(f"{_short(own[n]['max'])}{BLANK}({_short(own[n]['mean'])})" for n in NETWORKS)])
-    return markdown_table(["largest (mean) absolute error", *NETWORKS.values()], lines)
-
-
-def _short(error: float) -> str:
-    """Two digits, and a power of ten where it is small: 0.25, 8.2e-6."""
-    if error >= 0.001 or error == 0:
-        return f"{error:.2g}"
-    digits, power = f"{error:.1e}".split("e")
-    return f"{digits}e−{-int(power)}"  # a hyphen would let the line break there
-
-
-def scores(exports: list[Results]) -> str:
-    """Scores of what was exported, by the protocol that scores PyTorch's networks."""
-    scored = [e for e in exports if "scores" in e]
-    if not scored:
-        return "These exports were not scored."
-    parts = []
-    for export in scored:
-        found = export["scores"]
-        networks = {n["name"]: n["scores"] for n in found["protocol"]["feature_networks"]}
-        known = {f"{guide}_{key}": value for guide in GUIDES for key, value in next(iter(found["of"].values()))[guide].items()}
-        asked = [h for h in headlines([{"feature_networks": networks, **known}]) if any(h.key in s[g] for s in found["of"].values() for g in GUIDES)]
-        lines = [[h.heading, *(_both(guides, h) for guides in found["of"].values())] for h in asked]
-        lines.append(["PSNR to PyTorch", *(f"{found['psnr'][name]:.1f} dB" if name in found["psnr"] else "–" for name in found["of"])])
-        parts.append(markdown_table([f"{_name(export)}, latent / reference", *(JUDGED.get(name, name) for name in found["of"])], lines))
-        broken = [f"{JUDGED[name]} ({', '.join(text)})" for name, text in found["violations"].items() if text]
-        kept = f"Beyond the tolerance: {'; '.join(broken)}." if broken else "All are within the tolerance."
-        parts.append(f"{found['protocol']['outputs']:,} translations each, run by ONNX Runtime where nothing else is said. {kept}")
-    return joined(*parts)
-
-
-def _both(guides: dict[str, dict[str, float]], headline: Headline) -> str:
-    return " / ".join(f"{guides[g][headline.key]:.{headline.digits}f}" if headline.key in guides[g] else "–" for g in GUIDES)
-
-
-def quantisation(exports: list[Results]) -> str:
-    """Which layers stayed in float, and how that was found."""
-    parts = []
-    for export in exports:
-        if "quantisation" not in export:
-            continue
-        lines = []
-        for name, record in export["quantisation"].items():
-            tried = "; ".join(f"{c['in_float']} in float: {', '.join(c['violations']) or 'within the tolerance'}" for c in record["candidates"])
-            most = ", ".join(f"`{row['layer'].rpartition('/')[0]}` ({row['relative']:.3f})" for row in record["sensitivity"][:4])
-            lines.append([NETWORKS[name], f"{len(record['in_float'])} of {record['layers']}", most, tried])
-        parts.append(markdown_table([_name(export), "layers in float", "most sensitive (relative error, alone)", "tried"], lines))
-    return joined(*parts) or "None of these exports has 8-bit networks."

@@ -7,17 +7,17 @@ those of the runs kept in git. ``book/_static/explorer.js`` draws it.
 import json
 from typing import Any
 
+from kdlib.analysis.kept_study import Study, load_study
+from kdlib.analysis.seeds import Group, StudyResults
+from kdlib.analysis.study_tables import latencies
 from kdlib.architecture import Architecture
-from kdlib.book.seeds import Group, StudyResults
-from kdlib.book.study_pictures import run_of, samples, strip
-from kdlib.book.study_report import Study, load_study
-from kdlib.book.study_tables import latencies
 from kdlib.critters import SPECIES
 from kdlib.headlines import headlines
 from kdlib.profiling import TRANSLATING, network_costs, stage_costs
 from kdlib.results import GUIDES
 from kdlib.runs import TEACHER
 from kdlib.settings import Preset
+from kdlib.views.study_pictures import run_of, samples, strip
 
 ALONE, DISTILLED = "alone", "distilled"
 

@@ -7,14 +7,16 @@ import json
 from pathlib import Path
 from typing import Any
 
-from kdlib.book import study_tables
-from kdlib.book.claims import STUDY_CLAIMS, distance
-from kdlib.book.claims_report import YARDSTICK, in_page, verdict
+from kdlib.analysis import study_tables
+from kdlib.analysis.claim_tables import YARDSTICK, verdict
+from kdlib.analysis.claims import STUDY_CLAIMS, distance
+from kdlib.analysis.kept_study import Study
+from kdlib.analysis.prose import ended, joined
+from kdlib.analysis.seeds import tidy
+from kdlib.analysis.study_tables import NONE
+from kdlib.book.claims_in_page import in_page
 from kdlib.book.gap_report import named
-from kdlib.book.prose import ended, joined
-from kdlib.book.seeds import tidy
-from kdlib.book.study_report import Study, not_yet
-from kdlib.book.study_tables import NONE
+from kdlib.book.study_report import not_yet
 from kdlib.headlines import distances, headlines
 from kdlib.paths import reference_folder
 from kdlib.results import GUIDES, markdown_table, not_measured

@@ -2,7 +2,7 @@
 
 A method is a variant of preset `methods`: the distilled main width of the ablation with one thing added, or some together. What is best
 of them is a variant of preset `beyond`, with all of the reference study's iterations. The rows of those studies, their teacher and their own
-distilled main width, are where the tables start. Changes and verdicts are the ablation's (`kdlib.book.ablation`), read the other way
+distilled main width, are where the tables start. Changes and verdicts are the ablation's (`kdlib.analysis.ablation`), read the other way
 round: here a variant is meant to be better.
 """
 
@@ -10,15 +10,15 @@ import json
 from pathlib import Path
 from typing import Any
 
-from kdlib.book.ablation import cost_of, measure_of
+from kdlib.analysis.ablation import cost_of, measure_of
+from kdlib.analysis.claims import UNDECIDED, distance, factor
+from kdlib.analysis.control import FILE as AVERAGES
+from kdlib.analysis.control import RUN as CONTROL
+from kdlib.analysis.kept_study import Study, main_scores
+from kdlib.analysis.prose import ended, joined
+from kdlib.analysis.seeds import BLANK, Group, computed_in, seeds_text, tidy
+from kdlib.analysis.study_tables import NONE
 from kdlib.book.ablation_report import changed, figure
-from kdlib.book.claims import UNDECIDED, distance, factor
-from kdlib.book.control import FILE as AVERAGES
-from kdlib.book.control import RUN as CONTROL
-from kdlib.book.prose import ended, joined
-from kdlib.book.seeds import BLANK, Group, computed_in, seeds_text, tidy
-from kdlib.book.study_report import Study, main_scores
-from kdlib.book.study_tables import NONE
 from kdlib.headlines import CRITTER_DISTANCE, FACTORS, FINE_DETAIL, SPECTRAL, Headline, distances
 from kdlib.paths import reference_folder
 from kdlib.results import GUIDES, in_classes, markdown_table, not_measured

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from kdlib.book.seeds import tidy
+from kdlib.analysis.seeds import tidy
 from kdlib.headlines import CRITTER_DISTANCE, SPECTRAL, TRANSLATION, Headline
 from kdlib.paths import reference_folder
 from kdlib.results import GUIDES, markdown_table, not_measured

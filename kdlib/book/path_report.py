@@ -7,12 +7,12 @@ was tried in place of a step and left is shown beside it.
 import json
 from pathlib import Path
 
-from kdlib.book.claims import Measure, distance
+from kdlib.analysis.claims import Measure, distance
+from kdlib.analysis.kept_study import Study
+from kdlib.analysis.prose import ended, joined
+from kdlib.analysis.seeds import BLANK, Group, seeds_text, tidy
+from kdlib.analysis.study_tables import NONE
 from kdlib.book.gap_report import exchange
-from kdlib.book.prose import ended, joined
-from kdlib.book.seeds import BLANK, Group, seeds_text, tidy
-from kdlib.book.study_report import Study
-from kdlib.book.study_tables import NONE
 from kdlib.headlines import CRITTER_DISTANCE, SPECTRAL, TRANSLATION, Headline, distances
 from kdlib.paths import reference_folder
 from kdlib.results import GUIDES, in_classes, markdown_table, not_measured
@@ -138,7 +138,8 @@ def verdict(study: Study) -> str:
     return joined(
         f"At {name} of {len(STEPS)} ({seeds_text(len(last.rows))}), the student has **{fewer[0]} times fewer weights** and "
         f"**{fewer[1]} times fewer multiply-accumulates** than its teacher (aim: {AIM['parameters']:g} and {AIM['macs']:g}). "
-        f"Its latent- and reference-guided Fréchet distances are **{ends[0]} times** the teacher's (aim: {AIM['frechet']:g}); those of the thesis's recipe at α = {study.results.main}, where the path begins, {ends[1]} times. "
+        f"Its latent- and reference-guided Fréchet distances are **{ends[0]} times** the teacher's (aim: {AIM['frechet']:g}); those of the "
+        f"thesis's recipe at α = {study.results.main}, where the path begins, {ends[1]} times. "
         f"{_kept(last, teacher)} {distances_do}",
         _shipped(study, name),
     )

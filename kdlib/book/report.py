@@ -7,12 +7,15 @@ import json
 from pathlib import Path
 from typing import Any
 
+from kdlib.analysis import claim_tables
+from kdlib.analysis.kept_study import REFERENCE, load_study
+from kdlib.analysis.seeds import Group, StudyResults, seeds_text
+from kdlib.analysis.study_tables import TOLD, WIDEST, side_by_side
 from kdlib.book import (
-    ablation_report, bottleneck_report, claims_report, cost_report, deployment_report, explorer, faces_report, gap_report, new_pictures_report, path_report,
+    ablation_report, bottleneck_report, cost_report, deployment_report, explorer, faces_report, gap_report, new_pictures_report, path_report,
     study_report, width_report,
 )  # fmt: skip
-from kdlib.book.seeds import Group, StudyResults, seeds_text
-from kdlib.book.study_tables import TOLD, WIDEST, side_by_side
+from kdlib.book.claims_in_page import in_page
 from kdlib.files import write_text
 from kdlib.headlines import FACTORS, Headline, distances, headlines
 from kdlib.paths import REPOSITORY, reference_folder
@@ -22,7 +25,7 @@ from kdlib.scoring.factor_network import REPORT
 
 GENERATED = REPOSITORY / "book" / "_generated"
 PAGES = {  # of kept presets that have their own
-    study_report.REFERENCE: "reference_study", bottleneck_report.PRESET: "what_distances_miss", gap_report.PRESET: "closing_the_gap",
+    REFERENCE: "reference_study", bottleneck_report.PRESET: "what_distances_miss", gap_report.PRESET: "closing_the_gap",
     gap_report.TOGETHER: "closing_the_gap", faces_report.PRESET: "faces",
     width_report.PRESET: "where_width_goes", ablation_report.PRESET: "ablation", path_report.PRESET: "closing_the_gap",
 }  # fmt: skip
@@ -35,17 +38,17 @@ def write_fragments(preset: str, folder: Path = GENERATED) -> None:
     explorer.md, deployment_*.md, gap_*.md, path_*.md, width_*.md and faces_*.md of the pages beyond the thesis, and bottleneck_*.md of the page
     on what set distances miss.
     """
-    study = study_report.load_study()
+    study = load_study()
     fragments = {"findings": findings(preset), "results": results(preset), "model_card": model_card(), "explorer": explorer.fragment(study)}
     fragments["new_pictures"] = new_pictures_report.fragment()
     fragments |= {f"cost_{name}": text for name, text in cost_report.fragments().items()}
     fragments |= {f"study_{name}": text for name, text in study_report.fragments(study).items()}
-    fragments |= {f"ablation_{name}": text for name, text in ablation_report.fragments(study_report.load_study(ablation_report.PRESET)).items()}
+    fragments |= {f"ablation_{name}": text for name, text in ablation_report.fragments(load_study(ablation_report.PRESET)).items()}
     fragments |= {f"deployment_{name}": text for name, text in deployment_report.fragments().items()} | {"speed": deployment_report.summary() + "\n"}
-    gap = gap_report.fragments(*map(study_report.load_study, (gap_report.PRESET, gap_report.TOGETHER)))
+    gap = gap_report.fragments(*map(load_study, (gap_report.PRESET, gap_report.TOGETHER)))
     fragments |= {f"gap_{name}": text for name, text in gap.items()}
-    fragments |= {f"path_{name}": text for name, text in path_report.fragments(study_report.load_study(path_report.PRESET)).items()}
-    fragments |= {f"faces_{name}": text for name, text in faces_report.fragments(study_report.load_study(faces_report.PRESET), study).items()}
+    fragments |= {f"path_{name}": text for name, text in path_report.fragments(load_study(path_report.PRESET)).items()}
+    fragments |= {f"faces_{name}": text for name, text in faces_report.fragments(load_study(faces_report.PRESET), study).items()}
     fragments |= {f"width_{name}": text for name, text in width_report.fragments().items()}
     fragments |= {f"bottleneck_{name}": text for name, text in bottleneck_report.fragments().items()}
     for name, text in fragments.items():
@@ -154,19 +157,19 @@ def results(preset: str) -> str:
 
 def reproduction(preset: str, own: list[dict[str, Any]]) -> str:
     """The reader's runs beside those kept in git: scores of runs of one recipe and seed, then claims; nothing where there is no pair."""
-    kept, reference = kept_rows(preset), study_report.load_study()
+    kept, reference = kept_rows(preset), load_study()
     parts = []
     twins = [(theirs, mine) for mine in own for theirs in kept if _same_run(theirs, mine)]
     if twins and all(theirs["seconds"] == mine["seconds"] for theirs, mine in twins):  # to the last digit: no second training takes as long
         return "The runs of this machine are the very ones that are kept in git: there is nothing to compare."
     if twins:
         parts += ["Runs made here beside those kept in git, latent- / reference-guided:", _twins_table(twins)]
-    main = reference.preset.study.main if preset == study_report.REFERENCE else 0
+    main = reference.preset.study.main if preset == REFERENCE else 0
     mine, theirs = (StudyResults.of(rows, main) for rows in (rows_of_preset(preset), kept))
-    table = claims_report.reproduction_table(mine, theirs, reference.results, (preset, study_report.REFERENCE))
+    table = claim_tables.reproduction_table(mine, theirs, reference.results, (preset, REFERENCE))
     if own and table[1]:
-        said = claims_report.reproduction_sentence(mine, theirs)
-        parts += [" ".join(filter(None, ["**Claims.**", said, claims_report.YARDSTICK])), claims_report.in_page(table)]
+        said = claim_tables.reproduction_sentence(mine, theirs)
+        parts += [" ".join(filter(None, ["**Claims.**", said, claim_tables.YARDSTICK])), in_page(table)]
     return "\n\n".join(parts)
 
 

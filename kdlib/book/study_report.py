@@ -6,64 +6,23 @@ counted without training, the costs and the commands, is always shown.
 
 import html
 import json
-from dataclasses import dataclass
 from typing import Any
 
-from kdlib.book import claims_report, study_pictures, study_tables
-from kdlib.book.ablation import TOLD_FACTORS
-from kdlib.book.claims import FAILS, HOLDS, STUDY_CLAIMS, UNDECIDED, Claim, Measure, distance, factor
+from kdlib.analysis import claim_tables, study_tables
+from kdlib.analysis.claims import FAILS, HOLDS, STUDY_CLAIMS, UNDECIDED, Claim, Measure, distance, factor
+from kdlib.analysis.kept_study import Study, main_scores
+from kdlib.analysis.prose import ended, joined, listed
+from kdlib.analysis.seeds import ONE_SEED, StudyResults, seeds_text
+from kdlib.book.claims_in_page import STYLES, in_page
 from kdlib.book.cost_report import shown
-from kdlib.book.control import control_rows
-from kdlib.book.prose import ended, joined, listed
-from kdlib.book.seeds import ONE_SEED, Group, StudyResults, seeds_text
-from kdlib.config import load_preset
-from kdlib.headlines import SPECTRAL, Headline, headlines
+from kdlib.headlines import Headline, headlines
 from kdlib.paths import reference_folder
-from kdlib.results import GUIDES, kept_rows, markdown_table, rows_of_study
+from kdlib.results import GUIDES, markdown_table
 from kdlib.runs import TEACHER, Run
 from kdlib.scoring.course import course_of
-from kdlib.settings import Preset
-from kdlib.study import students
-from kdlib.views import study_figures
+from kdlib.views import study_figures, study_pictures
 
 TRANSLATES = {"species right": "domain_accuracy", "content kept": "content_correlation", "style followed": "style_correlation"}  # reference-guided
-REFERENCE = "mini"  # the preset whose runs, kept in git, are the reference study
-
-
-@dataclass(frozen=True)
-class Study:
-    """A preset, the rows of its runs that are kept in git, and the runs that it should have."""
-
-    preset: Preset
-    rows: list[dict[str, Any]]
-    results: StudyResults
-
-    @property
-    def planned(self) -> tuple[str, ...]:
-        own = tuple(student.name for student in students(self.preset))
-        return own if self.preset.study.variants_only else (TEACHER, *own)
-
-    @property
-    def missing(self) -> tuple[str, ...]:
-        kept = {row["run"] for row in self.rows}
-        return tuple(name for name in self.planned if name not in kept)
-
-
-def load_study(name: str = REFERENCE) -> Study:
-    """The study of a shipped preset, as far as it is kept."""
-    preset = load_preset(name)
-    rows = rows_of_study(preset, kept_rows)
-    found = StudyResults.of([*rows, *control_rows(preset, rows)], preset.study.main, preset.study.variants, _yardsticks(preset))
-    return Study(preset, rows, found)
-
-
-def _yardsticks(preset: Preset) -> list[Group]:
-    """The distilled main width in the studies of the presets that this one builds upon, on the same pictures."""
-    found, dataset = [], preset.data.source
-    while preset.base:
-        main, preset = preset.study.main, load_preset(preset.base)
-        found.append(StudyResults.of(kept_rows(preset.name), main).student(main, True))
-    return [group for group in found if group is not None and group["dataset"] == dataset]
 
 
 def fragments(study: Study) -> dict[str, str]:
@@ -80,7 +39,7 @@ def fragments(study: Study) -> dict[str, str]:
         "curves": curves(study),
         "cost": study_tables.cost_table(study.preset, study_tables.latencies(study.preset)),
         "pictures": pictures(study),
-        "thesis": claims_report.in_page(claims_report.thesis_table(study.results)) if study.results else not_yet(study),
+        "thesis": in_page(claim_tables.thesis_table(study.results)) if study.results else not_yet(study),
         "claims": claims(study, STUDY_CLAIMS),
         "compute": study_tables.compute_table(study.rows) if study.rows else not_yet(study),
         "price": price(study),
@@ -91,15 +50,6 @@ def fragments(study: Study) -> dict[str, str]:
 
 def not_yet(study: Study) -> str:
     return f"*No run of preset `{study.preset.name}` is kept here yet:* `python -m kdlib study --preset {study.preset.name}` makes them.\n"
-
-
-def main_scores(results: StudyResults) -> list[Headline]:
-    """The scores that figures show: the first feature network's distance and diversity, the spectral distance, and the factor scores."""
-    rows = [row for group in results.groups for row in group.rows]
-    found = headlines(rows)
-    others = {h.key for h in (*TOLD_FACTORS, SPECTRAL)}
-    first = next(iter(rows[0]["feature_networks"].values())) if rows and rows[0].get("feature_networks") else {}
-    return [h for h in found if h.key in (first.get("frechet"), first.get("diversity")) or h.key in others]
 
 
 # ---- the reference study ----
@@ -184,7 +134,7 @@ def summary(study: Study) -> str:
     results = study.results
     if not results:
         return not_yet(study)
-    decided = f"Of the study's {len(STUDY_CLAIMS)} {{ref}}`claims <study-claims>`, {claims_report.counted(results, STUDY_CLAIMS)}."
+    decided = f"Of the study's {len(STUDY_CLAIMS)} {{ref}}`claims <study-claims>`, {claim_tables.counted(results, STUDY_CLAIMS)}."
     return joined(_cost_sentence(results), _glance(results), verdict_sentence(results), _width_sentence(results), decided)
 
 
@@ -267,7 +217,7 @@ def tradeoff(study: Study) -> str:
     controls = _select("x", "against", _x_options(data)) + _select("y", "score", _y_options(data))
     opening = f'<div class="kdchoose"><form>{controls}</form>'
     closing = f'<script type="application/json" class="kdchoose-data">{_embedded(data)}</script></div>'
-    files = f'{claims_report.STYLES}<script src="../_static/choices.js" defer></script>'
+    files = f'{STYLES}<script src="../_static/choices.js" defer></script>'
     raw = "```{{raw}} html\n{}\n```"
     return "\n\n".join([raw.format(files + opening), figure, raw.format(closing)])
 
@@ -327,7 +277,7 @@ def pictures(study: Study) -> str:
 def claims(study: Study, asked: tuple[Claim, ...]) -> str:
     if not study.results:
         return not_yet(study)
-    return joined(claims_report.in_page(claims_report.claims_table(study.results, asked)), claims_report.YARDSTICK)
+    return joined(in_page(claim_tables.claims_table(study.results, asked)), claim_tables.YARDSTICK)
 
 
 def price(study: Study) -> str:

@@ -9,16 +9,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from kdlib.analysis.kept_study import Study, load_study, main_scores
+from kdlib.analysis.prose import joined
+from kdlib.analysis.seeds import BLANK, Group, computed_in, seeds_text, tidy
+from kdlib.analysis.speed import AIM, JOINED_TEACHER, MACHINE, UNJUDGED, architecture_of, milliseconds, of_machines, teacher_of, times_fewer_weights
 from kdlib.book.cost_report import shown
-from kdlib.book.prose import joined
-from kdlib.book.seeds import BLANK, Group, computed_in, seeds_text, tidy
-from kdlib.book.speed import AIM, JOINED_TEACHER, MACHINE, UNJUDGED, architecture_of, of_machines, teacher_of, times_fewer_weights
-from kdlib.book.study_report import Study, load_study, main_scores
 from kdlib.deploy.latency import RUNTIMES
 from kdlib.headlines import CRITTER_DISTANCE, Headline
 from kdlib.paths import reference_folder
 from kdlib.results import GUIDES, markdown_table, not_measured
-from kdlib.views.latency_figures import milliseconds
 from kdlib.views.width_figures import sensitivity_figure
 
 PRESET = "width"
@@ -125,7 +124,7 @@ def _most_sensitive(result: Results) -> str:
 def candidates(result: Results) -> str:
     """Candidates of a picture size: widths, weights and MACs, time of the generator in every runtime and precision.
 
-    A time is compared with that of the teacher in the same order of operations (`kdlib.book.speed.teacher_of`).
+    A time is compared with that of the teacher in the same order of operations (`kdlib.analysis.speed.teacher_of`).
     """
     models, rows = result["models"], {(r["model"], r["runtime"], r["precision"]): r for r in result["rows"]}
     first = next(iter(models))

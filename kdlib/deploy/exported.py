@@ -1,6 +1,6 @@
 """Exported networks in the place of PyTorch's: modules around a runtime's call, with the interface of `kdlib.networks`.
 
-What evaluates and shows a model (`kdlib.scoring.evaluation`, `kdlib.views.grids`) takes them as it takes the networks themselves, so the scores of
+What evaluates and shows a model (`kdlib.scoring.evaluation`, `kdlib.grids`) takes them as it takes the networks themselves, so the scores of
 an exported model come from the one protocol. Tensors in, tensors out, all on the CPU.
 """
 

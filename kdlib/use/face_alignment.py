@@ -25,11 +25,11 @@ from torch import Tensor
 
 from kdlib.architecture import MASK_SIZE
 from kdlib.errors import InputError
+from kdlib.grids import to_uint8
 from kdlib.landmark_network import LANDMARKS
 from kdlib.landmarks import THRESHOLD, LandmarkMasks
 from kdlib.released import load_landmarks
 from kdlib.use.user_pictures import picture_items, read_one, to_square
-from kdlib.views.grids import to_uint8
 
 # Of the 98 landmarks of WFLW: an eye's outline and its pupil, and the corners of the mouth; left as seen in the picture.
 LEFT_EYE = (*range(60, 68), 96)

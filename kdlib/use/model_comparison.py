@@ -17,11 +17,11 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from kdlib.errors import InputError
+from kdlib.grids import to_uint8
+from kdlib.labelled_grid import FAINT, INK, SMALLEST_FONT
 from kdlib.use.models import common_domains
 from kdlib.use.translate import DEFAULT_SEED, Domain, Translator
 from kdlib.use.user_pictures import read_squares
-from kdlib.views.grids import to_uint8
-from kdlib.views.labelled_grid import FAINT, INK, SMALLEST_FONT
 
 WARM_UP = 3  # translations that are not counted: the first ones also allocate and choose algorithms
 CELL = 256  # pixels that a picture is enlarged to, at least, so that the numbers fit above it

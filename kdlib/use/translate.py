@@ -23,6 +23,7 @@ from torch import Tensor
 from kdlib.data import step_rng
 from kdlib.devices import resolve_device
 from kdlib.errors import InputError
+from kdlib.grids import BATCH_SIZE, to_uint8
 from kdlib.images import MAX_PIXELS
 from kdlib.networks import Networks
 from kdlib.runs import Run
@@ -31,7 +32,6 @@ from kdlib.use.interpolation import path_between
 from kdlib.use.model_names import find_model
 from kdlib.use.models import Model, load_model
 from kdlib.use.user_pictures import read_squares
-from kdlib.views.grids import BATCH_SIZE, to_uint8
 
 DEFAULT_SEED = 0
 THROUGH = ("styles", "latents")

@@ -1,1 +1,1 @@
-"""What notebooks and pages show: Plotly figures, grids of pictures, tables."""
+"""What notebooks and pages show: Plotly figures, pictures, and the views of each notebook."""

@@ -6,9 +6,9 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from kdlib.analysis import thesis
 from kdlib.architecture import Architecture
 from kdlib.profiling import network_costs, stage_costs, sweep
-from kdlib.views import thesis
 from kdlib.views.plotting import BLUE, DASHES, GREEN, NEUTRAL, PALETTE, PINK, SYMBOLS, VERMILLION
 
 ALPHAS = (16, 32, 64, 96, 128, 160, 256, 512)

@@ -6,11 +6,11 @@ import pandas as pd
 from IPython.display import HTML, display
 from pandas.io.formats.style import Styler
 
+from kdlib.analysis import thesis
 from kdlib.architecture import Architecture
 from kdlib.profiling import KINDS, OPERATIONS_AFFINE_NORM, OPERATIONS_PLAIN_NORM, network_costs, savings, stage_costs
 from kdlib.session import domain_names
 from kdlib.settings import Preset
-from kdlib.views import thesis
 
 YES, NO = "✓", "✗"
 MARKS = {True: YES, False: NO, "yes": YES, "no": NO, "rounded twice": f"{YES} twice"}

@@ -10,13 +10,13 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from kdlib.book.study_pictures import EACH, cells, sample_file
 from kdlib.bottleneck import MODELS, Model, Results
 from kdlib.critters import CONTENT_FACTORS
 from kdlib.model_free import RANDOM, REFERENCE, SOURCE
 from kdlib.results import GUIDES
 from kdlib.views.plotting import NEUTRAL, PALETTE, SYMBOLS, image_grid
 from kdlib.views.study_figures import LEGEND_AT_FOOT
+from kdlib.views.study_pictures import EACH, cells, sample_file
 
 SIDES = tuple(dict.fromkeys(model.side for model in MODELS))
 FREE_SIGNS = {

@@ -20,13 +20,13 @@ from kdlib.data import step_rng
 from kdlib.devices import prepare
 from kdlib.errors import InputError
 from kdlib.files import write_atomically
+from kdlib.grids import BATCH_SIZE, latent_guided, reference_guided, to_uint8
 from kdlib.images import UnreadablePicture, is_picture_name, load_image, to_float
+from kdlib.labelled_grid import LabelledGrid
 from kdlib.paths import from_here, shown
 from kdlib.session import data_root
 from kdlib.settings import MachineSettings, Preset
 from kdlib.use.models import Model, common_domains, load_model
-from kdlib.views.grids import BATCH_SIZE, latent_guided, reference_guided, to_uint8
-from kdlib.views.labelled_grid import LabelledGrid
 from kdlib.views.plotting import image_grid
 
 PAGE_WIDTH = 600  # pixels that a grid has on a page of the book

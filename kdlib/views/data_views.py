@@ -12,12 +12,12 @@ from torch import Tensor
 from kdlib.augmentation import AugmentationSettings, WarpSettings, style_warp, thesis_augmentation
 from kdlib.critters import CONTENT_FACTORS, CONTENT_RANGES, SHARED_STYLE_RANGES, SPECIES, STYLE_RANGES, factor_sweep
 from kdlib.data import Dataset
+from kdlib.grids import to_uint8
 from kdlib.images import to_float
 from kdlib.paths import shown
 from kdlib.scoring.factor_network import REPORT
 from kdlib.settings import Preset
 from kdlib.validation import DataReport
-from kdlib.views.grids import to_uint8
 from kdlib.views.plotting import image_grid
 
 SWEPT = (*CONTENT_FACTORS, "fur_hue", "fur_lightness", "markings", "eye_hue", "background_hue")

@@ -19,12 +19,12 @@ from kdlib.deploy.latency import RUNTIMES, machine_load, runners, statistics_of,
 from kdlib.deploy.layer_profile import by_kind, profile_eager, profile_onnxruntime
 from kdlib.deploy.runtimes import runtime_versions
 from kdlib.errors import InputError
+from kdlib.grids import to_uint8
 from kdlib.paths import REPOSITORY, from_repository
 from kdlib.runs import describe_environment
 from kdlib.session import open_data
 from kdlib.settings import Preset
 from kdlib.use.models import load_model
-from kdlib.views.grids import to_uint8
 from kdlib.views.latency_figures import share_figure
 from kdlib.views.plotting import BLUE, VERMILLION, image_grid
 

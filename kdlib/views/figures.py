@@ -5,7 +5,7 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from kdlib.book.seeds import StudyResults
+from kdlib.analysis.seeds import StudyResults
 from kdlib.critters import CONTENT_FACTORS
 from kdlib.headlines import Headline, name_of
 from kdlib.results import GUIDES

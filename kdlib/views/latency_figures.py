@@ -10,12 +10,6 @@ from kdlib.views.plotting import BLUE, DASHES, PALETTE, SYMBOLS, VERMILLION
 SHOWN = ("fp32", "int8", "bf16")  # one figure can carry so many precisions
 
 
-def milliseconds(seconds: float) -> str:
-    """Milliseconds with two or three digits that count: 0.53 ms, 7.6 ms, 52 ms, 520 ms."""
-    value = 1e3 * seconds
-    return f"{value:.2f} ms" if value < 0.995 else f"{value:.1f} ms" if value < 9.95 else f"{value:,.0f} ms"
-
-
 def macs_figure(result: dict[str, Any], precisions: tuple[str, ...] = ("fp32",)) -> go.Figure:
     """Median time of one translation against the generator's MACs, both axes logarithmic, a line a runtime and precision.
 

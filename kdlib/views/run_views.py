@@ -7,12 +7,13 @@ from typing import Any
 import pandas as pd
 from IPython.display import HTML, Markdown, display
 
-from kdlib.book import claims_report
-from kdlib.book.seeds import StudyResults, groups, seeds_text
-from kdlib.book.study_report import load_study, main_scores
-from kdlib.book.study_tables import WIDEST, overview
+from kdlib.analysis import claim_tables
+from kdlib.analysis.kept_study import load_study, main_scores
+from kdlib.analysis.seeds import StudyResults, groups, seeds_text
+from kdlib.analysis.study_tables import WIDEST, overview
 from kdlib.data import Dataset
 from kdlib.errors import InputError
+from kdlib.grids import demonstration
 from kdlib.headlines import FACTORS, distances, headlines, name_of
 from kdlib.paths import shown
 from kdlib.results import GUIDES, kept_rows, made, score, table
@@ -20,7 +21,6 @@ from kdlib.runs import IMPORTED, STUDENT, Run, find_run
 from kdlib.session import check_fits, evaluated_networks, load_teacher, open_data
 from kdlib.settings import Preset
 from kdlib.views.figures import factor_figure, loss_figure, pair_figure, score_figure, selection_figure, style_figure, tradeoff_figure
-from kdlib.views.grids import demonstration
 from kdlib.views.plotting import image_grid
 from kdlib.views.study_figures import ablation_figure, effect_figure
 
@@ -206,10 +206,10 @@ def claims_view(preset: Preset, results: StudyResults) -> Any:
     """The study's claims: what the runs shown here say, beside those kept in git of the same preset and of the reference study."""
     reference = load_study()
     kept = study_of(preset, kept_rows(preset.name))
-    heads, lines = claims_report.reproduction_table(results, kept, reference.results, (preset.name, reference.preset.name))
+    heads, lines = claim_tables.reproduction_table(results, kept, reference.results, (preset.name, reference.preset.name))
     if not lines:
         return Markdown("No claim can be asked of these runs yet.")
-    display(Markdown("\n\n".join(filter(None, [claims_report.reproduction_sentence(results, kept), claims_report.YARDSTICK]))))
+    display(Markdown("\n\n".join(filter(None, [claim_tables.reproduction_sentence(results, kept), claim_tables.YARDSTICK]))))
     wide = [{"selector": f".col{i}", "props": "min-width: 11rem; text-align: left"} for i in (0, 1)]
     return pd.DataFrame(lines, columns=heads).style.hide(axis="index").set_table_styles(wide)
 

@@ -10,9 +10,9 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from kdlib.book.ablation import cost_of, measure_of
-from kdlib.book.claims import scatter
-from kdlib.book.seeds import Group, Quantity, Spread, StudyResults, paired, seeds_text
+from kdlib.analysis.ablation import cost_of, measure_of
+from kdlib.analysis.claims import scatter
+from kdlib.analysis.seeds import Group, Quantity, Spread, StudyResults, paired, seeds_text
 from kdlib.headlines import Headline
 from kdlib.results import GUIDES
 from kdlib.runs import Run

@@ -5,7 +5,7 @@ decided when it is larger than twice its deviation between trainings. Where only
 its deviation stands in for that of the others; where it has but two, the larger of that and of the study's that it is a part of; where
 none was, the sign alone speaks, and the verdict says "in 1 seed". With three seeds that is a yardstick, no test of significance.
 
-The thesis's claims are in `kdlib.book.thesis_claims`, those about single losses in `kdlib.book.ablation`.
+The thesis's claims are in `kdlib.analysis.thesis_claims`, those about single losses in `kdlib.analysis.ablation`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from kdlib.book.seeds import BLANK, ONE_SEED, Group, Quantity, StudyResults, of_shared_seeds, paired, seeds_text, tidy
+from kdlib.analysis.seeds import BLANK, ONE_SEED, Group, Quantity, StudyResults, of_shared_seeds, paired, seeds_text, tidy
 from kdlib.headlines import SPECTRAL
 from kdlib.results import GUIDES, score
 

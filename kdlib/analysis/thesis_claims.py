@@ -4,10 +4,10 @@ Its numbers are computed from its printed tables. What stands in for what: the s
 its narrowest student for 160 and 64, the Frechet distance in the study's own features for FID, feature diversity for LPIPS.
 """
 
-from kdlib.book.claims import Claim, Part, at_least_times_smaller, compare, distance, distilled_is_better, diversity, relative_to_teacher
-from kdlib.book.seeds import StudyResults
+from kdlib.analysis.claims import Claim, Part, at_least_times_smaller, compare, distance, distilled_is_better, diversity, relative_to_teacher
+from kdlib.analysis.seeds import StudyResults
+from kdlib.analysis.thesis import printed_tables
 from kdlib.results import GUIDES
-from kdlib.views.thesis import printed_tables
 
 ALPHA, WIDEST, NARROWEST = 128, 160, 64
 

@@ -1,4 +1,4 @@
-"""Words and paragraphs of which the book's fragments are put together."""
+"""Words and paragraphs of which tables' notes and the book's fragments are put together."""
 
 from collections.abc import Sequence
 

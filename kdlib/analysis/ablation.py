@@ -7,8 +7,8 @@ scores that its loss is meant for; the whole table of scores stands beside it.
 import dataclasses
 from dataclasses import dataclass
 
-from kdlib.book.claims import Claim, Measure, Part, compare, distance, factor
-from kdlib.book.seeds import StudyResults
+from kdlib.analysis.claims import Claim, Measure, Part, compare, distance, factor
+from kdlib.analysis.seeds import StudyResults
 from kdlib.headlines import FACTORS, Headline
 from kdlib.results import GUIDES
 

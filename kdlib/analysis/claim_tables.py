@@ -2,15 +2,13 @@
 
 from collections.abc import Iterable, Sequence
 
-from kdlib.book.ablation import ablation_claims
-from kdlib.book.claims import FAILS, HOLDS, STUDY_CLAIMS, UNDECIDED, Claim, Finding
-from kdlib.book.seeds import BLANK, StudyResults
-from kdlib.book.thesis_claims import THESIS_CLAIMS
-from kdlib.results import in_classes, markdown_table
+from kdlib.analysis.ablation import ablation_claims
+from kdlib.analysis.claims import FAILS, HOLDS, STUDY_CLAIMS, UNDECIDED, Claim, Finding
+from kdlib.analysis.seeds import BLANK, StudyResults
+from kdlib.analysis.thesis_claims import THESIS_CLAIMS
 
 Table = tuple[list[str], list[list[str]]]  # headings and lines
 NOT_ASKED = "–"
-STYLES = '<link rel="stylesheet" href="../_static/explorer.css">'  # of the pages that have such tables or the explorer
 AGREES = {HOLDS: "agrees", FAILS: "does not agree", UNDECIDED: "undecided"}
 OTHER = "not comparable"
 YARDSTICK = (
@@ -90,8 +88,3 @@ def reproduction_sentence(mine: StudyResults, kept: StudyResults) -> str:
     both = [(a, b) for a, b in asked if a is not None and b is not None]
     same = sum(a.verdict == b.verdict for a, b in both)
     return f"Of the {len(both)} claims that both can be asked, {same} come out here as they do in the runs kept in git." if both else ""
-
-
-def in_page(table: Table) -> str:
-    """A table of sentences for a page of prose: its columns are kept wide enough to be read."""
-    return f"```{{raw}} html\n{STYLES}\n```\n\n{in_classes(markdown_table(*table), 'kdclaims')}"

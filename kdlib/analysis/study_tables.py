@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kdlib.book.seeds import BLANK, Group, Spread, StudyResults, groups, seeds_text, tidy
+from kdlib.analysis.seeds import BLANK, Group, Spread, StudyResults, groups, seeds_text, tidy
+from kdlib.analysis.thesis import TEACHER_ALPHA, printed_tables
 from kdlib.critters import SPECIES
 from kdlib.deploy.latency import RUNTIMES
 from kdlib.headlines import FACTORS, FINE_DETAIL, LPIPS, SPECTRAL, Headline, distances, headlines
@@ -20,7 +21,6 @@ from kdlib.results import GUIDES, as_markdown, label, markdown_table
 from kdlib.runs import TEACHER
 from kdlib.settings import Preset
 from kdlib.study import students
-from kdlib.views.thesis import TEACHER_ALPHA, printed_tables
 
 NONE = "–"
 TOLD = ("FID", "Fréchet", "LPIPS", "spectral", "domain", "content", "style followed")  # beginnings of the scores that short tables have

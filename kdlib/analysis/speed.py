@@ -66,3 +66,9 @@ def times_fewer_weights(models: Models, model: str) -> float:
 
     whole, own = (network_costs(architecture_of(models[name])).loc["total", "parameters"] for name in (next(iter(models)), model))
     return float(whole / own)
+
+
+def milliseconds(seconds: float) -> str:
+    """Milliseconds with two or three digits that count: 0.53 ms, 7.6 ms, 52 ms, 520 ms."""
+    value = 1e3 * seconds
+    return f"{value:.2f} ms" if value < 0.995 else f"{value:.1f} ms" if value < 9.95 else f"{value:,.0f} ms"

@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from kdlib.book.seeds import Group, StudyResults
+from kdlib.analysis.seeds import Group, StudyResults
 from kdlib.errors import InputError
+from kdlib.grids import GAP
 from kdlib.paths import reference_folder, shown
 from kdlib.runs import Run
-from kdlib.views.grids import GAP
 from kdlib.views.plotting import image_grid
 
 EACH = 2  # sources, latents and references a domain in a sample
