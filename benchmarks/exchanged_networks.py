@@ -5,7 +5,9 @@
 A translation takes a generator and a style code: F's, latent-guided, or E's, reference-guided. The teacher's and the student's codes
 have the same length, and a distilled student is taught with its teacher's codes, so each generator can be given the other's. Four
 pairs are scored by the protocol of the student's preset. Besides, the codes themselves are compared: the share of the teacher's variance
-within a domain that the student's codes have, and the share of it that their differences from the teacher's make.
+within a domain that the student's codes have, and the share of it that their differences from the teacher's make; and the pictures that both
+generators draw with the teacher's codes, on training and on validation pictures: a student that had learned its examples by heart would
+be nearer to its teacher on the former.
 """
 
 import argparse
@@ -16,6 +18,7 @@ from typing import Any
 
 import torch
 from common import options_of, preset_of, report, with_outputs
+from torch import Tensor
 
 from kdlib import session
 from kdlib.data import Split
@@ -31,6 +34,7 @@ from kdlib.settings import MachineSettings
 from kdlib.use.models import Model, common_domains, load_model
 
 LATENTS = 2000  # of each domain
+DRAWN = 50  # sources of each domain, for each other one
 
 
 def measure(teacher: Model, student: Model, outputs: int) -> dict[str, Any]:
@@ -46,7 +50,13 @@ def measure(teacher: Model, student: Model, outputs: int) -> dict[str, Any]:
         codes = {name: getattr(models[coded].nets, name) for name in ("mapping_network", "style_encoder")}
         result = session.score(preset, dataclasses.replace(own, **codes), dataset, judges, progress=False)
         rows.append({"generator": drawn, "codes": coded, "scores": headline_scores(result)})
-    about = {"teacher": teacher.name, "student": student.name, "outputs_per_source": outputs, "codes": compared_codes(teacher.nets, student.nets, dataset.val)}
+    about = {
+        "teacher": teacher.name,
+        "student": student.name,
+        "outputs_per_source": outputs,
+        "codes": compared_codes(teacher.nets, student.nets, dataset.val),
+        "pictures": {split.name: compared_pictures(teacher.nets, student.nets, split) for split in (dataset.train, dataset.val)},
+    }
     return {**about, "rows": rows, "environment": describe_environment(torch.device("cpu"))}
 
 
@@ -68,11 +78,33 @@ def compared_codes(teacher: Networks, student: Networks, pictures: Split) -> dic
     return {guide: {"variance": float(own / whole), "unexplained": float(rest / whole)} for guide, (own, rest, whole) in sums.items()}
 
 
+def compared_pictures(teacher: Networks, student: Networks, pictures: Split) -> dict[str, float]:
+    """By guide: the mean absolute difference of the generators' pictures with the teacher's codes, in levels of 0..255.
+
+    Sources, and references of the reference-guided, are the first ``DRAWN`` pictures of each domain; a source goes to each other domain.
+    """
+    differences: dict[str, list[Tensor]] = {guide: [] for guide in GUIDES}
+    draw = torch.Generator().manual_seed(0)
+    first = [to_float(pictures.images(k)[:DRAWN]) for k in range(len(pictures.domains))]
+    with torch.no_grad():
+        for target, references in enumerate(first):
+            for source in (x for k, x in enumerate(first) if k != target):
+                y = torch.full((len(source),), target)
+                z = torch.randn(len(source), teacher.arch.latent_dim, generator=draw)
+                chosen = references[torch.randint(len(references), (len(source),), generator=draw)]
+                for guide, s in zip(GUIDES, (teacher.mapping_network(z, y), teacher.style_encoder(chosen, y)), strict=True):
+                    mine, its = (nets.generator(source, s) for nets in (student, teacher))
+                    differences[guide].append((mine - its).abs().mean())
+    return {guide: 127.5 * float(torch.stack(found).mean()) for guide, found in differences.items()}  # from -1..1
+
+
 def text(result: dict[str, Any]) -> str:
     """The result as a table."""
     lines = [f"{result['student']} and {result['teacher']}, latent- / reference-guided"]
     variance, unexplained = (" / ".join(f"{result['codes'][guide][key]:.2f}" for guide in GUIDES) for key in ("variance", "unexplained"))
     lines.append(f"  codes: variance {variance} of the teacher's, differences from them {unexplained}")
+    drawn = (f"{name} {' / '.join(f'{found[guide]:.2f}' for guide in GUIDES)}" for name, found in result["pictures"].items())
+    lines.append(f"  pictures with the teacher's codes differ by so many of 255 levels: {', '.join(drawn)}")
     for row in result["rows"]:
         first, second = (row["scores"][guide] for guide in GUIDES)
         told = [f"{name} {first[name]:.3g} / {second[name]:.3g}" if name in first else f"{name} {second[name]:.3g}" for name in second]

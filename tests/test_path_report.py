@@ -84,7 +84,7 @@ def test_a_line_a_station_and_how_the_last_one_stands(repository, monkeypatch):
     assert told == text.splitlines()[: len(path_report.STEPS)]
     heads, _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|"))
     lines = {row[0]: dict(zip(heads, row, strict=True)) for row in rows}
-    assert list(lines) == ["teacher", "start", "step 1", "step 2", "tried 2a"] and lines["step 2"][""] == "1 seed"
+    assert list(lines) == ["teacher", "start", "step 1", "step 2", "tried 2a"] and lines["step 2"][""] == "1 seed" and lines["step 2"]["in"]
     teacher, student = 1000 * 192**2 // 10, 1000 * MAIN**2 // 10
     assert lines["start"]["weights"] == f"{student / 1e3:.3g} k ({teacher / student:.1f}×)"
     mine = [made_frechet(MAIN, True, 777, guide, "trimmed") for guide in ("latent", "reference")]
@@ -115,5 +115,5 @@ def test_hours_count_the_training_that_a_student_goes_on_from(repository):
         finished = repository / path_report.PRESET / f"alpha{MAIN}-kd-{variant}" / "finished.json"
         finished.write_text(json.dumps({**json.loads(finished.read_text()), "seconds": seconds}))
     table = [line for line in path_report.steps(load_study(path_report.PRESET)).splitlines() if line.startswith("|")]
-    hours = {cells[0].strip(): cells[-2].strip() for cells in (line.strip("|").split("|") for line in table)}
+    hours = {cells[0].strip(): cells[-3].strip() for cells in (line.strip("|").split("|") for line in table)}
     assert hours["latent / reference"] == "hours" and (hours["step 3"], hours["step 5"]) == ("1.0", "1.5")

@@ -10,7 +10,7 @@ from pathlib import Path
 from kdlib.analysis.claims import Measure, distance
 from kdlib.analysis.kept_study import Study
 from kdlib.analysis.prose import ended, joined
-from kdlib.analysis.seeds import BLANK, Group, seeds_text, tidy
+from kdlib.analysis.seeds import BLANK, Group, computed_in, seeds_text, tidy
 from kdlib.analysis.study_tables import NONE
 from kdlib.book.gap_report import exchange
 from kdlib.headlines import CRITTER_DISTANCE, SPECTRAL, TRANSLATION, Headline, distances
@@ -74,10 +74,10 @@ def steps(study: Study, dense: bool = False) -> str:
     scores = _scores(next(iter(whole.values())))
     lines = [
         [name, *(_fewer(study, group, key) for key in ("parameters", "macs")), *(_both(group, headline) for headline in scores), _hours(study, name, group),
-         seeds_text(len(group.rows))]
+         computed_in(group), seeds_text(len(group.rows))]
         for name, group in whole.items()
     ]  # fmt: skip
-    heads = ["latent / reference", "weights", "MACs", *(headline.heading.split(" (")[0] if dense else headline.heading for headline in scores), "hours", ""]
+    heads = ["latent / reference", "weights", "MACs", *(headline.heading.split(" (")[0] if dense else headline.heading for headline in scores), "hours", "in", ""]
     table = markdown_table(heads, lines)
     return joined("\n".join(told), tried, in_classes(table, "kddense") if dense else table)
 
@@ -133,16 +133,22 @@ def verdict(study: Study) -> str:
     fewer = [f"{teacher[key] / last[key]:.1f}" for key in ("parameters", "macs")]
     ratios = [[_mean(group, distance(guide)) / _mean(teacher, distance(guide)) for guide in GUIDES] for group in (last, groups["start"])]
     ends = [" and ".join(f"{ratio:.2f}" for ratio in both) for both in ratios]
-    missed = sum(ratio > AIM["frechet"] for ratio in ratios[0])
-    distances_do = ("Both distances reach the aim.", "One of the two distances reaches the aim.", "The distances do **not** reach the aim.")[missed]
     return joined(
         f"At {name} of {len(STEPS)} ({seeds_text(len(last.rows))}), the student has **{fewer[0]} times fewer weights** and "
         f"**{fewer[1]} times fewer multiply-accumulates** than its teacher (aim: {AIM['parameters']:g} and {AIM['macs']:g}). "
         f"Its latent- and reference-guided Fréchet distances are **{ends[0]} times** the teacher's (aim: {AIM['frechet']:g}); those of the "
         f"thesis's recipe at α = {study.results.main}, where the path begins, {ends[1]} times. "
-        f"{_kept(last, teacher)} {distances_do}",
+        f"{_kept(last, teacher)} {_reached(ratios[0])}",
         _shipped(study, name),
     )
+
+
+def _reached(ratios: list[float]) -> str:
+    """Which distances reach the aim; ``ratios``: to the teacher's, a guide each."""
+    reach = [guide for guide, ratio in zip(GUIDES, ratios, strict=True) if ratio <= AIM["frechet"]]
+    if len(reach) == 1:
+        return f"Of the two distances only the {reach[0]}-guided reaches the aim."
+    return "Both distances reach the aim." if reach else "The distances do **not** reach the aim."
 
 
 def _shipped(study: Study, last: str) -> str:

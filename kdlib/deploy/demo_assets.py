@@ -1,6 +1,6 @@
 """What the book's live demo shows: teacher and student as ONNX files, and a manifest from which the page learns all about them.
 
-    python -m kdlib.deploy.demo_assets --teacher mini/teacher --student small/alpha24-kd-longer
+    python -m kdlib.deploy.demo_assets --teacher mini/teacher --student small/alpha24-kd-longest
 
 writes book/_static/models:
 
@@ -172,7 +172,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """`python -m kdlib.deploy.demo_assets`: the exit status."""
     parser = argparse.ArgumentParser(prog="python -m kdlib.deploy.demo_assets", description="Make the models of the book's live demo.")
     parser.add_argument("--teacher", default="mini/teacher", help="a run folder or a run's name (default: %(default)s)")
-    parser.add_argument("--student", default="small/alpha24-kd-longer", help="likewise (default: %(default)s)")
+    parser.add_argument("--student", default="small/alpha24-kd-longest", help="likewise (default: %(default)s)")
     for role in (TEACHER, STUDENT):
         parser.add_argument(f"--{role}-precision", choices=PRECISIONS, default="fp16", help="how its numbers are stored (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=FOLDER, help="folder to fill (default: book/_static/models)")
