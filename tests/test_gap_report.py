@@ -107,7 +107,10 @@ def test_exchanged_networks_are_a_line_a_pair(tmp_path, monkeypatch):
     nets = {"teacher": build_networks(12, 3, False, 0, 32, base_width=8, seed=0), "student": build_networks(6, 3, True, 0, 32, base_width=8, seed=1)}
     models = {name: SimpleNamespace(preset=load_preset("smoke"), nets=these, name=f"x/{name}", domains=None) for name, these in nets.items()}
 
-    dataset = SimpleNamespace(val=SimpleNamespace(domains=("a", "b", "c"), images=lambda k: torch.randint(256, (4, 3, 32, 32), dtype=torch.uint8)))
+    def split(name):
+        return SimpleNamespace(name=name, domains=("a", "b", "c"), images=lambda k: torch.randint(256, (4, 3, 32, 32), dtype=torch.uint8))
+
+    dataset = SimpleNamespace(train=split("train"), val=split("val"))
 
     def scored(preset, these, dataset, judges, progress):
         assert preset.evaluation.outputs_per_source == 4
@@ -125,7 +128,23 @@ def test_exchanged_networks_are_a_line_a_pair(tmp_path, monkeypatch):
     assert "4 outputs a source" in text
     assert "In the Fréchet distance, the student's codes alone cost +10.0 / +20.0, its generator alone +1.0 / +2.0, both together +11.0 / +22.0." in text
     assert re.search(r"codes have \d+ % / \d+ % of the variance of the teacher's, and differ from them by \d+ % / \d+ % of it", text)
+    assert re.search(r"differ by [\d.]+ / [\d.]+ of 255 levels on average where sources and references are training pictures, by [\d.]+ / [\d.]+ on", text)
     assert benchmark.main(["--outputs", "1"]) == 2
+
+
+def test_pictures_are_compared_with_the_teachers_codes():
+    """Each draws its source, the student brighter by 2 levels latent-guided, by 4 reference-guided: codes tell which; its own are never asked for."""
+    import exchanged_networks as benchmark
+
+    def networks(brighter):
+        codes = {"mapping_network": lambda z, y: torch.ones(len(z), 1), "style_encoder": lambda x, y: torch.full((len(x), 1), 2.0)}
+        return SimpleNamespace(generator=lambda x, s: x + brighter * s[..., None, None], arch=SimpleNamespace(latent_dim=4), **codes)
+
+    pictures = torch.randint(256, (3, 60, 3, 2, 2), dtype=torch.uint8)
+    student = networks(2 / 127.5)
+    student.mapping_network = student.style_encoder = None
+    split = SimpleNamespace(domains=("a", "b", "c"), images=lambda k: pictures[k])
+    assert benchmark.compared_pictures(networks(0.0), student, split) == {"latent": pytest.approx(2.0, rel=1e-4), "reference": pytest.approx(4.0, rel=1e-4)}
 
 
 def test_codes_are_compared_within_domains():

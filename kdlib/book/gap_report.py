@@ -95,7 +95,7 @@ def exchange(folder: Path, student: str = "") -> str:
         f"`{result['student']}` and `{result['teacher']}`, one run of each, latent- / reference-guided, {result['outputs_per_source']} outputs a source."
     )
     table = markdown_table(["generator", "codes", *(h.heading for h in shown)], lines)
-    return joined(in_classes(table, "kddense"), _parts(result["rows"], shown[0]), _codes(result), about)
+    return joined(in_classes(table, "kddense"), _parts(result["rows"], shown[0]), _codes(result), _pictures(result), about)
 
 
 def _parts(rows: list[dict[str, Any]], headline: Headline) -> str:
@@ -112,6 +112,15 @@ def _codes(result: dict[str, Any]) -> str:
     """How widely the student's codes spread, and how far they are from the teacher's."""
     spread, rest = (" / ".join(f"{100 * result['codes'][guide][key]:.0f} %" for guide in GUIDES) for key in ("variance", "unexplained"))
     return f"Within a domain the student's codes have {spread} of the variance of the teacher's, and differ from them by {rest} of it."
+
+
+def _pictures(result: dict[str, Any]) -> str:
+    """How far the generators' pictures are from each other where both have the teacher's codes, on learned and on other pictures."""
+    learned, other = (" / ".join(f"{result['pictures'][split][guide]:.2f}" for guide in GUIDES) for split in ("train", "val"))
+    return (
+        f"With the teacher's codes both generators' pictures differ by {learned} of 255 levels on average where sources and references are training "
+        f"pictures, by {other} on validation pictures."
+    )
 
 
 def _score(scores: dict[str, float], headline: Headline) -> str:
