@@ -25,7 +25,7 @@ FOLDER = "runs/reference/deployment"
 TEACHER, MAIN = "teacher", "α = 128"  # of benchmarks/latency.py at 256 px
 TIMED = ("latency_256", "latency_64", "latency_trained", "layers_256", "layers_64", "layers_trained", "forms_256")  # in a folder a machine
 # Trained models that are exported and timed, by the name of their report.
-DEPLOYED = {"teacher": "mini/teacher", "student": "mini/alpha48-kd", "small": "small/alpha24-kd-longer"}
+DEPLOYED = {"teacher": "mini/teacher", "student": "mini/alpha48-kd", "small": "small/alpha24-kd-longest"}
 
 
 def commands() -> dict[str, str]:
