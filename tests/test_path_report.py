@@ -73,6 +73,13 @@ def test_an_encoder_is_trained_on_in_every_way(tmp_path, monkeypatch):
     assert path_report.encoder(tmp_path / "none.json").startswith("Not measured yet: `python benchmarks/encoder_pictures.py")
 
 
+def tables_of(text):
+    """Each table of the text: cells by the first one of their line, and by the column's head."""
+    parts = ([line for line in part.splitlines() if line.startswith("|")] for part in text.split("\n\n"))
+    cells = ([[cell.strip() for cell in line.strip("|").split("|")] for line in part] for part in parts if part)
+    return [{row[0]: dict(zip(heads, row, strict=True)) for row in rows} for heads, _, *rows in cells]
+
+
 def test_a_line_a_station_and_how_the_last_one_stands(repository, monkeypatch):
     import made_up_study
 
@@ -82,9 +89,9 @@ def test_a_line_a_station_and_how_the_last_one_stands(repository, monkeypatch):
     text = plain(path_report.fragments(load_study(path_report.PRESET))["steps"])
     told = [f"{i}. {step}{' *(not trained yet)*' if i > 2 else ''}" for i, step in enumerate(path_report.STEPS.values(), 1)]
     assert told == text.splitlines()[: len(path_report.STEPS)]
-    heads, _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|"))
-    lines = {row[0]: dict(zip(heads, row, strict=True)) for row in rows}
-    assert list(lines) == ["teacher", "start", "step 1", "step 2", "tried 2a"] and lines["step 2"][""] == "1 seed" and lines["step 2"]["in"]
+    lines, trained = tables_of(text)
+    assert list(lines) == list(trained) == ["teacher", "start", "step 1", "step 2", "tried 2a"]
+    assert trained["step 2"][""] == "1 seed" and trained["step 2"]["in"] == "bfloat16"
     teacher, student = 1000 * 192**2 // 10, 1000 * MAIN**2 // 10
     assert lines["start"]["weights"] == f"{student / 1e3:.3g} k ({teacher / student:.1f}×)"
     mine = [made_frechet(MAIN, True, 777, guide, "trimmed") for guide in ("latent", "reference")]
@@ -114,6 +121,5 @@ def test_hours_count_the_training_that_a_student_goes_on_from(repository):
         write_run(repository, path_report.PRESET, MAIN, True, 777, variant, pictures=False)
         finished = repository / path_report.PRESET / f"alpha{MAIN}-kd-{variant}" / "finished.json"
         finished.write_text(json.dumps({**json.loads(finished.read_text()), "seconds": seconds}))
-    table = [line for line in path_report.steps(load_study(path_report.PRESET)).splitlines() if line.startswith("|")]
-    hours = {cells[0].strip(): cells[-3].strip() for cells in (line.strip("|").split("|") for line in table)}
-    assert hours["latent / reference"] == "hours" and (hours["step 3"], hours["step 5"]) == ("1.0", "1.5")
+    _, trained = tables_of(path_report.steps(load_study(path_report.PRESET)))
+    assert (trained["step 3"]["hours"], trained["step 5"]["hours"]) == ("1.0", "1.5")

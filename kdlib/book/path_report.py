@@ -60,9 +60,9 @@ def _scores(group: Group) -> list[Headline]:
 
 
 def steps(study: Study, dense: bool = False) -> str:
-    """What is done at each step, and a line a station: cost, scores latent- and reference-guided, time of training.
+    """What is done at each step, and a line a station: size and scores latent- and reference-guided; in a table of its own what its training took.
 
-    ``dense``: a table in the book's small type, which other Markdown does not know.
+    ``dense``: the first table in the book's small type, which other Markdown does not know.
     """
     groups = _groups(study)
     if not groups:
@@ -73,13 +73,13 @@ def steps(study: Study, dense: bool = False) -> str:
     tried = f"Tried in place of a step, and left: {'; '.join(others)}." if others else ""
     scores = _scores(next(iter(whole.values())))
     lines = [
-        [name, *(_fewer(study, group, key) for key in ("parameters", "macs")), *(_both(group, headline) for headline in scores), _hours(study, name, group),
-         computed_in(group), seeds_text(len(group.rows))]
+        [name, *(_fewer(study, group, key) for key in ("parameters", "macs")), *(_both(group, headline) for headline in scores)]
         for name, group in whole.items()
     ]  # fmt: skip
-    heads = ["latent / reference", "weights", "MACs", *(headline.heading.split(" (")[0] if dense else headline.heading for headline in scores), "hours", "in", ""]
+    heads = ["latent / reference", "weights", "MACs", *(headline.heading.split(" (")[0] if dense else headline.heading for headline in scores)]
     table = markdown_table(heads, lines)
-    return joined("\n".join(told), tried, in_classes(table, "kddense") if dense else table)
+    trained = [[name, _hours(study, name, group), computed_in(group), seeds_text(len(group.rows))] for name, group in whole.items()]
+    return joined("\n".join(told), tried, in_classes(table, "kddense") if dense else table, markdown_table(["training", "hours", "in", ""], trained))
 
 
 def _both(group: Group, headline: Headline) -> str:
