@@ -16,6 +16,7 @@ from PIL import Image
 from tiny_export import tiny_networks
 
 from kdlib import session
+from kdlib.__main__ import main
 from kdlib.analysis import deployment_tables
 from kdlib.book import deployment_report
 from kdlib.checkpoints import save_weights
@@ -250,6 +251,15 @@ def test_what_cannot_be_exported_is_refused(place, tmp_path):
         export(tmp_path / "nets.ckpt")
     with pytest.raises(InputError, match="quantising and scoring need pictures"):
         export(tmp_path / "nets.ckpt", tmp_path / "out")
+
+
+def test_the_command_writes_its_report_wherever_the_files_went(place, tmp_path, capsys):
+    """The folder named in a report is for readers: relative to home or absolute, it is not opened again."""
+    target = tmp_path / "report.json"
+    out = ["--out", str(tmp_path / "out"), "--json", str(target)]
+    assert main(["export", "tiny/teacher", "--precisions", "fp32", "--no-scores", *out]) == 0
+    assert target.read_bytes() == (tmp_path / "out" / "export.json").read_bytes()
+    assert capsys.readouterr().out.startswith("tiny/teacher -> ")
 
 
 @pytest.mark.slow

@@ -120,8 +120,13 @@ def export(
     if "int8" in settings.precisions:
         maker.quantise()
     report = {"key": key, "model": model.name, "folder": shown(out), **maker.report()}
-    write_text(out / REPORT, json.dumps(report, indent=1) + "\n")
+    write_text(out / REPORT, as_text(report))
     return report
+
+
+def as_text(report: dict[str, Any]) -> str:
+    """A report as its file has it."""
+    return json.dumps(report, indent=1) + "\n"
 
 
 def _pictures(preset: Preset | None, settings: ExportSettings) -> list[str] | None:

@@ -31,10 +31,9 @@ def add_command(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Export, print a summary; the exit status."""
     from kdlib.config import load_preset
-    from kdlib.deploy.deployment import ExportSettings, REPORT, export, run_at
+    from kdlib.deploy.deployment import ExportSettings, as_text, export, run_at
     from kdlib.files import write_text
     from kdlib.overrides import parse_overrides
-    from kdlib.paths import from_here
 
     overrides, preset = parse_overrides(options.overrides), options.preset
     if overrides and preset is None:
@@ -46,7 +45,7 @@ def run(options: argparse.Namespace) -> int:
     settings = ExportSettings(tuple(options.precisions), options.form, not options.no_scores, threads=options.threads)
     report = export(options.model, options.out, settings, given, options.landmarks)
     if options.json:
-        write_text(options.json, (from_here(report["folder"]) / REPORT).read_text(encoding="utf-8"))
+        write_text(options.json, as_text(report))
     print(summary(report))
     return 0
 
