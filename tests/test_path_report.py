@@ -22,7 +22,7 @@ MAIN = PRESET.study.main
 
 def test_the_page_has_the_fragment_and_every_step_is_described():
     page = (paths.REPOSITORY / "book" / "closing_the_gap.md").read_text(encoding="utf-8")
-    assert re.findall(r"_generated/path_(\w+)\.md", page) == ["encoder", "steps", "verdict", "exchange"]
+    assert re.findall(r"_generated/path_(\w+)\.md", page) == ["encoder", "steps", "verdict", "seeds", "exchange"]
     assert [*path_report.STEPS, *path_report.INSTEAD] == list(PRESET.study.variants)
 
 
@@ -113,6 +113,20 @@ def test_a_line_a_station_and_how_the_last_one_stands(repository, monkeypatch):
     (repository / path_report.PRESET / f"alpha{MAIN}-kd-teacher_critic" / "weights.safetensors").touch()
     said = path_report.fragments(load_study(path_report.PRESET))["verdict"]
     assert said.rstrip().endswith("The weights in the repository, which the demo runs, are those of step 1.")
+
+
+def test_distances_of_steps_with_several_seeds_stand_seed_by_seed(repository):
+    """A step with one seed has no column, and a seed that a step lacks an empty cell."""
+    for variant, seeds in (("longer", (777, 778, 779)), ("encoder", (777, 779)), ("fitted", (777,))):
+        for seed in seeds:
+            write_run(repository, path_report.PRESET, MAIN, True, seed, variant, pictures=False)
+    (lines,) = tables_of(path_report.seed_by_seed(load_study(path_report.PRESET)))
+    assert list(lines) == ["777", "778", "779"]
+    assert list(lines["778"]) == ["seed", "step 3", "step 5"]
+    for variant, step in (("longer", "step 3"), ("encoder", "step 5")):
+        both = [made_frechet(MAIN, True, 779, guide, variant) for guide in ("latent", "reference")]
+        assert lines["779"][step] == " / ".join(f"{value:.1f}" for value in both)
+    assert lines["778"]["step 5"] == "–"
 
 
 def test_hours_count_the_training_that_a_student_goes_on_from(repository):

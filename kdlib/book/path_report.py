@@ -6,6 +6,7 @@ was tried in place of a step and left is shown beside it.
 
 import json
 from pathlib import Path
+from typing import Any
 
 from kdlib.analysis.claims import Measure, distance
 from kdlib.analysis.kept_study import Study
@@ -42,6 +43,7 @@ def fragments(study: Study) -> dict[str, str]:
     folder = reference_folder() / PRESET
     return {
         "steps": ended(joined(steps(study, dense=True), missing(study))),
+        "seeds": ended(seed_by_seed(study)),
         "verdict": ended(verdict(study)),
         "encoder": ended(encoder(folder / ENCODER)),
         "exchange": ended(exchange(folder, f"{PRESET}/alpha{study.preset.study.main}-kd-{list(STEPS)[-1]}")),
@@ -80,6 +82,23 @@ def steps(study: Study, dense: bool = False) -> str:
     table = markdown_table(heads, lines)
     trained = [[name, _hours(study, name, group), computed_in(group), seeds_text(len(group.rows))] for name, group in whole.items()]
     return joined("\n".join(told), tried, in_classes(table, "kddense") if dense else table, markdown_table(["training", "hours", "in", ""], trained))
+
+
+def seed_by_seed(study: Study) -> str:
+    """Both Fréchet distances of every seed, along the steps that were trained with several; nothing where none was."""
+    several = {station: group for station, group in _groups(study).items() if station.startswith("step") and len(group.rows) > 1}
+    if not several:
+        return ""
+    seeds = sorted({seed for group in several.values() for seed in group.seeds})
+    rows = {station: dict(zip(group.seeds, group.rows, strict=True)) for station, group in several.items()}
+    lines = [[str(seed), *(_distances(rows[station].get(seed)) for station in several)] for seed in seeds]
+    return markdown_table(["seed", *several], lines)
+
+
+def _distances(row: dict[str, Any] | None) -> str:
+    """A run's latent- and reference-guided Fréchet distance."""
+    found = [distance(guide).of(row) for guide in GUIDES] if row else [None]
+    return NONE if None in found else " / ".join(f"{value:.1f}" for value in found)
 
 
 def _both(group: Group, headline: Headline) -> str:
