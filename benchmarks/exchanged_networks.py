@@ -4,7 +4,7 @@
 
 A translation takes a generator and a style code: F's, latent-guided, or E's, reference-guided. The teacher's and the student's codes
 have the same length, and a distilled student is taught with its teacher's codes, so each generator can be given the other's. Four
-pairs are scored by the protocol of the student's preset. Besides, the codes themselves are compared: the share of the teacher's variance
+pairs are scored by the protocol of the student's preset, and so is what each keeps of every single factor, where these are known. Besides, the codes themselves are compared: the share of the teacher's variance
 within a domain that the student's codes have, and the share of it that their differences from the teacher's make; and the pictures that both
 generators draw with the teacher's codes, on training and on validation pictures: a student that had learned its examples by heart would
 be nearer to its teacher on the former.
@@ -12,6 +12,7 @@ be nearer to its teacher on the former.
 
 import argparse
 import dataclasses
+import re
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -49,7 +50,7 @@ def measure(teacher: Model, student: Model, outputs: int) -> dict[str, Any]:
         own = models[drawn].nets
         codes = {name: getattr(models[coded].nets, name) for name in ("mapping_network", "style_encoder")}
         result = session.score(preset, dataclasses.replace(own, **codes), dataset, judges, progress=False)
-        rows.append({"generator": drawn, "codes": coded, "scores": headline_scores(result)})
+        rows.append({"generator": drawn, "codes": coded, "scores": headline_scores(result), "parts": parts(result)})
     about = {
         "teacher": teacher.name,
         "student": student.name,
@@ -58,6 +59,12 @@ def measure(teacher: Model, student: Model, outputs: int) -> dict[str, Any]:
         "pictures": {split.name: compared_pictures(teacher.nets, student.nets, split) for split in (dataset.train, dataset.val)},
     }
     return {**about, "rows": rows, "environment": describe_environment(torch.device("cpu"))}
+
+
+def parts(result: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """By guide what is behind an evaluation's headlines: the means' share of each Frechet distance, and every single factor's correlation."""
+    wanted = re.compile(r"frechet_\w+_shift|(content|style)_correlation_\w+")
+    return {guide: {name: value for name, value in result[guide]["mean"].items() if wanted.fullmatch(name)} for guide in GUIDES}
 
 
 def compared_codes(teacher: Networks, student: Networks, pictures: Split) -> dict[str, dict[str, float]]:

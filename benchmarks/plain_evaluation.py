@@ -144,6 +144,7 @@ class PlainEvaluation:
             a, b = self.features(outputs, network, "outputs"), self.features(real, network, "real pictures")
             with self.spent_on("distances"):
                 scores[network.frechet_score] = frechet(a, b)
+                scores[network.shift_score] = float(np.sum((a.mean(axis=0) - b.mean(axis=0)) ** 2))
             a, b = self.features(outputs, network, "outputs"), self.features(real, network, "real pictures")
             limit = network.kernel.samples
             a = a[choose_kept(len(outputs) // each, each, limit)]

@@ -24,6 +24,13 @@ def plain(text: str) -> str:
     return text.replace("\N{NO-BREAK SPACE}", " ")
 
 
+def tables_of(text: str) -> list[dict[str, dict[str, str]]]:
+    """Each Markdown table of a page: cells by the first one of their line, then by the column's head."""
+    parts = ([line for line in part.splitlines() if line.startswith("|")] for part in plain(text).split("\n\n"))
+    cells = ([[cell.strip() for cell in line.strip("|").split("|")] for line in part] for part in parts if part)
+    return [{row[0]: dict(zip(heads, row, strict=True)) for row in rows} for heads, _, *rows in cells]
+
+
 def made_frechet(alpha: int, distilled: bool, seed: int, guide: str, variant: str = "") -> float:
     """Falls with the width, is 20 lower with distillation, 2 higher reference-guided, and scatters by 1 from seed to seed."""
     return 100 - 0.5 * alpha - 20 * distilled + 2 * (guide == "reference") + (seed - 777) + EXTRA.get(variant, 3.0 if variant else 0.0)

@@ -131,7 +131,7 @@ def test_seed_and_part_of_the_sources():
 def test_without_factor_network_any_domains_will_do():
     dataset = data(domains=("female", "male"))
     result = run(networks(TRANSLATE), dataset, factor_network=None)
-    assert set(result["latent"]["mean"]) == {"frechet_fake", "kernel_fake", "diversity_fake", "spectral_distance", "fine_detail"}
+    assert set(result["latent"]["mean"]) == {"frechet_fake", "frechet_fake_shift", "kernel_fake", "diversity_fake", "spectral_distance", "fine_detail"}
     assert set(result["reconstruction"]["mean"]) == {"reconstruction_l1"}
     assert list(result["reference"]["pairs"]) == ["female->male", "male->female"]
     with pytest.raises(InputError, match="'female' is not one of Critters' species"):

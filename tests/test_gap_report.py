@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import made_up_study
 import pytest
 import torch
-from made_up_study import made_frechet, made_scores, plain, write_run
+from made_up_study import made_frechet, made_scores, plain, tables_of, write_run
 
 from kdlib import paths
 from kdlib.analysis import control
@@ -16,9 +16,11 @@ from kdlib.analysis.kept_study import load_study
 from kdlib.book import gap_report
 from kdlib.book.ablation_report import PRESET as ABLATION
 from kdlib.config import load_preset
+from kdlib.critters import CONTENT_FACTORS
 from kdlib.networks import build_networks
 from kdlib.results import rows_of_study
 from kdlib.runs import TEACHER
+from kdlib.scoring.factor_scores import STYLE_GROUPS
 
 BOOK = paths.REPOSITORY / "book"
 VARIANTS = load_preset(gap_report.PRESET).study.variants
@@ -38,11 +40,10 @@ def started(repository):
     return repository
 
 
-def lines_of(text: str, guide: str) -> dict[str, list[str]]:
-    """Cells by the first one, of one guide's table."""
-    (table,) = [part for part in plain(text).split("\n\n") if part.startswith(f"| {guide}-guided")]
-    rows = [[cell.strip() for cell in line.strip("| ").split("|")] for line in table.splitlines() if line.startswith("|")]
-    return {row[0].strip("*"): row for row in rows}
+def lines_of(text: str, guide: str) -> dict[str, dict[str, str]]:
+    """One guide's table, its names as they are without Markdown's stars."""
+    (table,) = [lines for lines in tables_of(text) if f"{guide}-guided" in next(iter(lines.values()))]
+    return {name.strip("*"): cells for name, cells in table.items()}
 
 
 def test_the_page_has_every_fragment_and_every_method(repository):
@@ -79,11 +80,11 @@ def test_a_method_is_a_line_of_changes(started):
     start = f"α = {MAIN}, distilled by the thesis's losses"
     for guide in ("latent", "reference"):
         lines = lines_of(found["path"], guide)
-        assert list(lines) == [f"{guide}-guided", "---", "teacher", start, "+ teacher's picture, L1", "+ teacher's features"]  # what is not run is named below
+        assert list(lines) == ["teacher", start, "+ teacher's picture, L1", "+ teacher's features"]  # what is not run is named below
         values = [made_frechet(MAIN, True, seed, guide) for seed in (777, 778, 779)]
-        assert lines[start][1].startswith(f"{sum(values) / 3:.2f} ± 1.00")
-        assert lines["teacher"][1] == f"{made_scores(140, True, 777, guide)['frechet_factor_network']:.2f}"
-        assert lines["+ teacher's picture, L1"][1] == "**+3.00**" and len({len(line) for line in lines.values()}) == 1
+        assert lines[start]["Fréchet distance"].startswith(f"{sum(values) / 3:.2f} ± 1.00")
+        assert lines["teacher"]["Fréchet distance"] == f"{made_scores(140, True, 777, guide)['frechet_factor_network']:.2f}"
+        assert lines["+ teacher's picture, L1"]["Fréchet distance"] == "**+3.00**"
     costs = plain(found["path"])[plain(found["path"]).index("|  | weights") :]
     assert f"| + teacher's features | {1000 * MAIN**2 // 10:,} | {made_up_study.STEP:,} | 2.00 ± 0.00 | bfloat16 | 2 seeds |" in costs
     assert "**Larger:** teacher's picture, L1 (+3.0; +0.1 dB); teacher's features (+3.0; +0.1 dB)." in plain(found["summary"])
@@ -95,7 +96,7 @@ def test_a_method_is_a_line_of_changes(started):
 def test_the_best_with_more_time_start_from_the_reference_study(started):
     write_run(started, gap_report.TOGETHER, MAIN, True, 777, "teacher_critic", pictures=False)
     found = fragments()
-    assert lines_of(found["together"], "latent")["+ " + gap_report.METHODS["teacher_critic"]][1] == "**+3.00**"
+    assert lines_of(found["together"], "latent")["+ " + gap_report.METHODS["teacher_critic"]]["Fréchet distance"] == "**+3.00**"
     absent = gap_report.METHODS["teacher_alone"]
     assert f"*Not run yet:* {absent}. `python -m kdlib study --preset beyond`" in found["together"] and found["path"] == ""
 
@@ -116,10 +117,12 @@ def test_exchanged_networks_are_a_line_a_pair(tmp_path, monkeypatch):
         assert preset.evaluation.outputs_per_source == 4
         assert (these.mapping_network is nets["student"].mapping_network) == (these.style_encoder is nets["student"].style_encoder)
         value = (these.generator is nets["student"].generator) + 10 * (these.mapping_network is nets["student"].mapping_network)
-        return {"latent": {"frechet_factor_network": value}, "reference": {"frechet_factor_network": 2 * value, "style_correlation": 0.5}}
+        latent = {"frechet_factor_network": value, "frechet_factor_network_shift": value / 5}
+        single = {f"style_correlation_{name}": 0.25 + value / 100 for name in STYLE_GROUPS} | {f"content_correlation_{name}": -0.001 for name in CONTENT_FACTORS}
+        return {"latent": {"mean": latent}, "reference": {"mean": {key: 2 * value for key, value in latent.items()} | {"style_correlation": 0.5} | single}}
 
     monkeypatch.setattr(benchmark, "session", SimpleNamespace(open_data=lambda p: dataset, judges_of=lambda p: None, score=scored))
-    monkeypatch.setattr(benchmark, "headline_scores", lambda result: result)
+    monkeypatch.setattr(benchmark, "headline_scores", lambda result: {guide: found["mean"] for guide, found in result.items()})
     monkeypatch.setattr(benchmark, "load_model", lambda name: models[name])
     arguments = ["--teacher", "teacher", "--student", "student", "--outputs", "4", "--json", str(tmp_path / gap_report.EXCHANGE)]
     assert benchmark.main(arguments) == 0
@@ -127,6 +130,8 @@ def test_exchanged_networks_are_a_line_a_pair(tmp_path, monkeypatch):
     assert "| the student's | the teacher's | 1.0 / 2.0 | – / 0.50 |" in text and "| the teacher's | the student's | 10.0 / 20.0 | – / 0.50 |" in text
     assert "4 outputs a source" in text
     assert "In the Fréchet distance, the student's codes alone cost +10.0 / +20.0, its generator alone +1.0 / +2.0, both together +11.0 / +22.0." in text
+    assert "Of the generator's part, +0.2 / +0.4 lies between the means" in text
+    assert "| the student's | the teacher's | 0.26 | 0.26 | 0.26 | 0.26 | 0.00 |" in text
     assert re.search(r"codes have \d+ % / \d+ % of the variance of the teacher's, and differ from them by \d+ % / \d+ % of it", text)
     assert re.search(r"differ by [\d.]+ / [\d.]+ of 255 levels on average where sources and references are training pictures, by [\d.]+ / [\d.]+ on", text)
     assert benchmark.main(["--outputs", "1"]) == 2
@@ -186,8 +191,8 @@ def test_a_method_in_other_numbers_is_compared_with_the_recipe_in_those(started)
     result = {"preset": BASE, "alpha": MAIN, "iterations": made_up_study.STEP, "seed": 777, "outputs_per_source": 10, "rows": [other, shipped]}
     (started / gap_report.PRESET / control.FILE).write_text(json.dumps({**result, "environment": {"precision": "float32"}}))
     lines = lines_of(fragments()["path"], "latent")
-    assert lines["the same again, in float32"][1] == f"{made_frechet(MAIN, True, 777, 'latent') - 10:.2f}"
-    assert (lines["+ teacher's picture, L1"][1], lines["+ teacher's features"][1]) == ("**+3.00**", "**+13.00**")
+    assert lines["the same again, in float32"]["Fréchet distance"] == f"{made_frechet(MAIN, True, 777, 'latent') - 10:.2f}"
+    assert [lines[f"+ teacher's {what}"]["Fréchet distance"] for what in ("picture, L1", "features")] == ["**+3.00**", "**+13.00**"]
     (started / gap_report.PRESET / control.FILE).write_text(json.dumps({**result, "environment": {"precision": "bfloat16"}}))  # nothing new
     assert "the same again, in float32" not in lines_of(fragments()["path"], "latent")
 

@@ -71,8 +71,10 @@ def test_frechet_of_diagonal_gaussians_is_the_closed_form():
     a = FeatureStatistics.from_moments(100, mean_a, np.diag(deviation_a**2))
     b = FeatureStatistics.from_moments(100, mean_b, np.diag(deviation_b**2))
     expected = ((mean_a - mean_b) ** 2).sum() + ((deviation_a - deviation_b) ** 2).sum()
-    assert frechet_distance(a, b).value == pytest.approx(expected, rel=1e-12)
-    assert frechet_distance(a, b).warning is None
+    found = frechet_distance(a, b)
+    assert found.value == pytest.approx(expected, rel=1e-12)
+    assert found.shift == pytest.approx(((mean_a - mean_b) ** 2).sum(), rel=1e-12)
+    assert found.warning is None
 
 
 def test_frechet_matches_the_matrix_square_root():

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import stage_sensitivity as benchmark
 import torch
-from made_up_study import made_frechet, plain, write_run
+from made_up_study import made_frechet, plain, tables_of, write_run
 from test_generator_design import hand_count
 from test_networks import CLOSE, noise, randomised
 from torch import nn
@@ -147,9 +147,10 @@ def test_trained_widths_stand_beside_the_one_cap_taught_in_the_same_way(reposito
     assert width_report.fragments()["trained"] == f"{said}\n"  # nothing to compare it with
     write_run(repository, width_report.METHODS, main, True, variant=width_report.RECIPE, pictures=False)
     text = plain(width_report.fragments()["trained"])
-    lines = {line.split(" | ")[0].strip("| "): line.strip("| ").split(" | ")[1:] for line in text.splitlines() if line.startswith("|")}
-    assert f"| one cap, α = {main} | fast |" in text and lines["seeds"] == ["1 seed", "1 seed"]
-    assert lines["Fréchet distance (factor network), latent"] == [f"{made_frechet(main, True, 777, 'latent', v):.2f}" for v in ("teacher_critic", "fast")]
+    (lines,) = tables_of(text)
+    assert lines["seeds"] == {"": "seeds", f"one cap, α = {main}": "1 seed", "fast": "1 seed"}
+    expected = [f"{made_frechet(main, True, 777, 'latent', v):.2f}" for v in ("teacher_critic", "fast")]
+    assert list(lines["Fréchet distance (factor network), latent"].values())[1:] == expected
     assert "Not trained yet: `alpha48-kd-thin_outside`, `alpha48-kd-wide_outside`" in text and "kd-fast" not in text
 
 

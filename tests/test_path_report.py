@@ -6,7 +6,7 @@ import re
 from types import SimpleNamespace
 
 import torch
-from made_up_study import made_frechet, made_scores, plain, write_run
+from made_up_study import made_frechet, made_scores, plain, tables_of, write_run
 
 from kdlib import paths
 from kdlib.analysis.kept_study import load_study
@@ -71,13 +71,6 @@ def test_an_encoder_is_trained_on_in_every_way(tmp_path, monkeypatch):
     assert "| as they are | " in text and " | 31.5 | 0.960 |" in text and "| the teacher's own codes | 0.0 % |" in text
     assert benchmark.main(["--teacher", "teacher", "--student", "student", "--steps", "0"]) == 2
     assert path_report.encoder(tmp_path / "none.json").startswith("Not measured yet: `python benchmarks/encoder_pictures.py")
-
-
-def tables_of(text):
-    """Each table of the text: cells by the first one of their line, and by the column's head."""
-    parts = ([line for line in part.splitlines() if line.startswith("|")] for part in text.split("\n\n"))
-    cells = ([[cell.strip() for cell in line.strip("|").split("|")] for line in part] for part in parts if part)
-    return [{row[0]: dict(zip(heads, row, strict=True)) for row in rows} for heads, _, *rows in cells]
 
 
 def test_a_line_a_station_and_how_the_last_one_stands(repository, monkeypatch):

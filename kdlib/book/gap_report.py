@@ -19,9 +19,11 @@ from kdlib.analysis.prose import ended, joined
 from kdlib.analysis.seeds import BLANK, Group, computed_in, seeds_text, tidy
 from kdlib.analysis.study_tables import NONE
 from kdlib.book.ablation_report import changed, figure
+from kdlib.critters import CONTENT_FACTORS
 from kdlib.headlines import CRITTER_DISTANCE, FACTORS, FINE_DETAIL, SPECTRAL, Headline, distances
 from kdlib.paths import reference_folder
 from kdlib.results import GUIDES, in_classes, markdown_table, not_measured
+from kdlib.scoring.factor_scores import STYLE_GROUPS
 
 PRESET, TOGETHER = "methods", "beyond"
 METHODS = {
@@ -47,6 +49,7 @@ METHODS = {
 SPECTRUM = factor("both", SPECTRAL.key, lower_is_better=True)
 EXCHANGE, BLURRED = "exchanged.json", "blurred.json"
 SPOILT = {"blur": "blurred by {amount:g} px", "weave": "woven by {amount:g}"}
+CODES_ALONE, GENERATOR_ALONE, BOTH = ("teacher", "student"), ("student", "teacher"), ("student", "student")  # generator and codes
 EXCHANGED = (CRITTER_DISTANCE, SPECTRAL, *(h for h in FACTORS if h.key != "leak_correlation"))
 
 
@@ -95,17 +98,37 @@ def exchange(folder: Path, student: str = "") -> str:
         f"`{result['student']}` and `{result['teacher']}`, one run of each, latent- / reference-guided, {result['outputs_per_source']} outputs a source."
     )
     table = markdown_table(["generator", "codes", *(h.heading for h in shown)], lines)
-    return joined(in_classes(table, "kddense"), _parts(result["rows"], shown[0]), _codes(result), _pictures(result), about)
+    told = (_parts(result["rows"], shown[0]), _single_factors(result["rows"]), _codes(result), _pictures(result))
+    return joined(in_classes(table, "kddense"), *told, about)
 
 
 def _parts(rows: list[dict[str, Any]], headline: Headline) -> str:
-    """What each exchange costs in one score, against the teacher with its own codes."""
-    values = {(row["generator"], row["codes"]): [row["scores"][guide][headline.key] for guide in GUIDES] for row in rows}
-    lost = {pair: [a - b for a, b in zip(found, values["teacher", "teacher"])] for pair, found in values.items()}
-    codes, generator, both = (
-        " / ".join(tidy(f"{change:+.1f}") for change in lost[pair]) for pair in (("teacher", "student"), ("student", "teacher"), ("student", "student"))
-    )
-    return f"In the {headline.heading}, the student's codes alone cost {codes}, its generator alone {generator}, both together {both}."
+    """What each exchange costs in one score, against the teacher with its own codes; what of a distance lies between the means."""
+    codes, generator, both = (_lost(rows, pair, "scores", headline.key) for pair in (CODES_ALONE, GENERATOR_ALONE, BOTH))
+    text = f"In the {headline.heading}, the student's codes alone cost {codes}, its generator alone {generator}, both together {both}."
+    shift = f"{headline.key}_shift"
+    if not all(shift in row["parts"][guide] for row in rows for guide in GUIDES):
+        return text
+    between = _lost(rows, GENERATOR_ALONE, "parts", shift)
+    return f"{text} Of the generator's part, {between} lies between the means of the features; the rest is in how they vary from picture to picture."
+
+
+def _lost(rows: list[dict[str, Any]], pair: tuple[str, str], part: str, key: str) -> str:
+    """By how much a score of ``pair``, a generator and codes, is above that of the teacher with its own codes, for both guides."""
+    values = {(row["generator"], row["codes"]): [row[part][guide][key] for guide in GUIDES] for row in rows}
+    return " / ".join(tidy(f"{mine - its:+.1f}") for mine, its in zip(values[pair], values["teacher", "teacher"], strict=True))
+
+
+def _single_factors(rows: list[dict[str, Any]]) -> str:
+    """What each pair keeps of every single factor, reference-guided; nothing where they are not known."""
+    columns = {f"style_correlation_{name}": name for name in STYLE_GROUPS} | {f"content_correlation_{name}": name for name in CONTENT_FACTORS}
+    if not all(key in row["parts"]["reference"] for row in rows for key in columns):
+        return ""
+    lines = [
+        [f"the {row['generator']}'s", f"the {row['codes']}'s", *(tidy(f"{round(row['parts']['reference'][key], 2) + 0.0:.2f}") for key in columns)] for row in rows
+    ]
+    about = "Factor by factor, reference-guided: the correlation of what is drawn with the reference, of the first four, and with the source."
+    return joined(about, in_classes(markdown_table(["generator", "codes", *columns.values()], lines), "kddense"))
 
 
 def _codes(result: dict[str, Any]) -> str:

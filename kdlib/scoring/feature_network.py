@@ -33,6 +33,11 @@ class FeatureNetwork(nn.Module):
         return f"frechet_{self.name}"
 
     @property
+    def shift_score(self) -> str:
+        """What the distance between the means has of the Frechet distance; the rest is the covariances'."""
+        return f"{self.frechet_score}_shift"
+
+    @property
     def kernel_score(self) -> str:
         return f"kernel_{self.name}"
 

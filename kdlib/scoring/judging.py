@@ -78,13 +78,14 @@ class Scorer:
         return list(self._warnings)
 
     def distances(self, part: str, network: FeatureNetwork, images: SetFeatures, train: SetFeatures) -> dict[str, float]:
-        """Frechet and kernel distance of a set to the target's training pictures; ``part`` names it in warnings."""
-        scores = {
+        """Frechet distance of a set to the target's training pictures, what the means have of it, and kernel distance; ``part`` names it in warnings."""
+        found = {
             network.frechet_score: frechet_distance(images.statistics, train.statistics),
             network.kernel_score: network.kernel.distance(images.sample, train.sample),
         }
-        self._warnings |= {f"{part}, {name}: {distance.warning}": None for name, distance in scores.items() if distance.warning}
-        return {name: distance.value for name, distance in scores.items()}
+        self._warnings |= {f"{part}, {name}: {distance.warning}": None for name, distance in found.items() if distance.warning}
+        scores = {name: distance.value for name, distance in found.items()}
+        return scores | {network.shift_score: found[network.frechet_score].shift}
 
     def real(self, domain: RealDomain) -> dict[str, float]:
         """What the validation pictures score as if they were outputs; diversities are over all pairs of them."""

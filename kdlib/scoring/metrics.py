@@ -26,12 +26,16 @@ CONSTANT_BELOW = 1e-6
 
 @dataclass(frozen=True)
 class Distance:
-    """A distance between two sets: ``value``, a ``warning`` for the reader (or None), and, for a kernel distance over
-    subsets, the standard deviation over them (``spread``)."""
+    """A distance between two sets: ``value`` and a ``warning`` for the reader (or None).
+
+    Of a kernel distance over subsets, ``spread`` is the standard deviation over them; of a Frechet distance, ``shift`` is what
+    the two means have of it, and the rest is the covariances'.
+    """
 
     value: float
     warning: str | None = None
     spread: float | None = None
+    shift: float | None = None
 
 
 def to_float64(values: Array) -> np.ndarray:
@@ -130,8 +134,9 @@ def frechet_distance(a: FeatureStatistics, b: FeatureStatistics) -> Distance:
     if a.dimension != b.dimension:
         raise InputError(f"feature dimensions differ: {a.dimension} and {b.dimension}")
     cross = np.linalg.svd(a.root @ b.root, compute_uv=False).sum()
-    shift = a.mean - b.mean
-    value = shift @ shift + np.trace(a.covariance) + np.trace(b.covariance) - 2 * cross
+    between_means = a.mean - b.mean
+    shift = float(between_means @ between_means)
+    value = shift + np.trace(a.covariance) + np.trace(b.covariance) - 2 * cross
     smallest = min(a.count, b.count)
     warning = None
     if smallest <= a.dimension:
@@ -139,7 +144,7 @@ def frechet_distance(a: FeatureStatistics, b: FeatureStatistics) -> Distance:
             f"Frechet distance from {smallest} samples in {a.dimension} dimensions: the covariance is singular and the "
             "value biased upwards; compare it only at equal counts, or read the kernel distance"
         )
-    return Distance(max(float(value), 0.0), warning)
+    return Distance(max(float(value), 0.0), warning, shift=shift)
 
 
 def _kernel_sum(x: np.ndarray, y: np.ndarray, rows: int = 1024) -> float:
