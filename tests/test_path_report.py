@@ -22,7 +22,7 @@ MAIN = PRESET.study.main
 
 def test_the_page_has_the_fragment_and_every_step_is_described():
     page = (paths.REPOSITORY / "book" / "closing_the_gap.md").read_text(encoding="utf-8")
-    assert re.findall(r"_generated/path_(\w+)\.md", page) == ["encoder", "steps", "verdict", "seeds", "exchange"]
+    assert re.findall(r"_generated/path_(\w+)\.md", page) == ["widths", "encoder", "steps", "verdict", "seeds", "exchange"]
     assert [*path_report.STEPS, *path_report.INSTEAD] == list(PRESET.study.variants)
 
 
@@ -120,6 +120,19 @@ def test_distances_of_steps_with_several_seeds_stand_seed_by_seed(repository):
         both = [made_frechet(MAIN, True, 779, guide, variant) for guide in ("latent", "reference")]
         assert lines["779"][step] == " / ".join(f"{value:.1f}" for value in both)
     assert lines["778"]["step 5"] == "–"
+
+
+def test_width_is_what_is_lacking_unless_the_narrow_end_does_better(repository, monkeypatch):
+    """Made up: a student of the thesis's recipe is the better the wider, and no variant better than it by itself."""
+    import made_up_study
+
+    for variant, better, told in (("teacher_critic", 0.0, "may well be what they lack."), ("longer", -90.0, "not for want of channels")):
+        monkeypatch.setitem(made_up_study.EXTRA, variant, better)
+        write_run(repository, path_report.PRESET, MAIN, True, 777, variant, pictures=False)
+        text = plain(path_report.fragments(load_study(path_report.PRESET))["widths"])
+        assert told in text
+        assert text.index("at α = 24;") < text.index("at α = 60: from the first to the last the weights grow 6.2-fold.")
+        assert f"has {' / '.join(f'{made_frechet(MAIN, True, 777, guide, variant):.1f}' for guide in ('latent', 'reference'))}. So" in text
 
 
 def test_hours_count_the_training_that_a_student_goes_on_from(repository):

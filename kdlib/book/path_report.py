@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kdlib.analysis.claims import Measure, distance
-from kdlib.analysis.kept_study import Study
+from kdlib.analysis.kept_study import Study, load_study
 from kdlib.analysis.prose import ended, joined
 from kdlib.analysis.seeds import BLANK, Group, computed_in, seeds_text, tidy
 from kdlib.analysis.study_tables import NONE
@@ -44,6 +44,7 @@ def fragments(study: Study) -> dict[str, str]:
     return {
         "steps": ended(joined(steps(study, dense=True), missing(study))),
         "seeds": ended(seed_by_seed(study)),
+        "widths": ended(widths(study, load_study(study.preset.base))),
         "verdict": ended(verdict(study)),
         "encoder": ended(encoder(folder / ENCODER)),
         "exchange": ended(exchange(folder, f"{PRESET}/alpha{study.preset.study.main}-kd-{list(STEPS)[-1]}")),
@@ -160,6 +161,30 @@ def verdict(study: Study) -> str:
         f"{_kept(last, teacher)} {_reached(ratios[0])}",
         _shipped(study, name),
     )
+
+
+def widths(study: Study, base: Study) -> str:
+    """Whether width is what the thesis's students lack: its recipe at every width of ``base``, beside the path's narrow end; nothing without both."""
+    by_recipe = [group for group in base.results.grid if group["distilled"]]
+    reached = [group for name, group in _groups(study).items() if name.startswith("step")]
+    if len(by_recipe) < 2 or not reached:
+        return ""
+    told = [f"{_means(group)} at α = {group['alpha']}" for group in by_recipe]
+    more, last = by_recipe[-1]["parameters"] / by_recipe[0]["parameters"], reached[-1]
+    beaten = all(_mean(last, distance(guide)) < min(_mean(group, distance(guide)) for group in by_recipe) for guide in GUIDES)
+    return (
+        f"Latent- and reference-guided, the Fréchet distances of students distilled by the thesis's recipe are {'; '.join(told)}: from the first to the last "
+        f"the weights grow {more:.1f}-fold. The last student of the path below, with {_fewer(study, last, 'parameters').split(' ')[0]} weights, "
+        f"has {_means(last)}. "
+    ) + (
+        "So it is not for want of channels that wider students gain so little: what they are taught, and for how long, is in the way first."
+        if beaten else "So width alone may well be what they lack."
+    )  # fmt: skip
+
+
+def _means(group: Group) -> str:
+    """Both Fréchet distances, means over seeds."""
+    return " / ".join(f"{_mean(group, distance(guide)):.1f}" for guide in GUIDES)
 
 
 def _reached(ratios: list[float]) -> str:
