@@ -13,6 +13,7 @@ from test_generator_design import hand_count
 from test_networks import CLOSE, noise, randomised
 from torch import nn
 
+from kdlib.analysis.kept_study import load_study
 from kdlib.architecture import Architecture, GeneratorDesign
 from kdlib.blocks import SeparableConv
 from kdlib.book import width_report
@@ -154,6 +155,24 @@ def test_trained_widths_stand_beside_the_one_cap_taught_in_the_same_way(reposito
     assert "Not trained yet: `alpha48-kd-thin_outside`, `alpha48-kd-wide_outside`" in text and "kd-fast" not in text
 
 
+def test_trained_widths_stand_with_the_time_of_their_own_generator(repository):
+    """A third of one cap's time, by the model of the same widths in the plain form; none of another width is taken for it."""
+    main = load_preset(width_report.PRESET).study.main
+    write_run(repository, width_report.METHODS, main, True, variant=width_report.RECIPE, pictures=False)
+    for variant in ("fast", "thin_outside"):
+        write_run(repository, width_report.PRESET, main, True, variant=variant, pictures=False)
+    archs = {name: load_preset(width_report.PRESET, variant=name or None).architecture(3, alpha=main, student=True) for name in ("", "fast")}
+    told = [(archs[""], "plain", 0.012), (archs["fast"], "joined", 0.001), (archs["fast"], "plain", 0.004)]
+    models = {f"m{i}": {**dataclasses.asdict(arch), "form": form} for i, (arch, form, _) in enumerate(told)}
+    rows = [{"model": f"m{i}", "runtime": "openvino", "precision": "fp32", "median_seconds": seconds} for i, (_, _, seconds) in enumerate(told)]
+    (repository / width_report.PRESET / "here").mkdir()
+    path = repository / width_report.PRESET / "here" / "latency_64.json"
+    path.write_text(json.dumps({"models": models, "rows": rows, "threads": 2, "environment": {"processor": "Abacus 2000"}}))
+    (lines,) = tables_of(width_report.trained(*map(load_study, (width_report.PRESET, width_report.METHODS)), path.parents[1]))
+    (line,) = [cells for name, cells in lines.items() if name == "time of G, OpenVINO, `here`"]
+    assert list(line.values())[1:] == ["12 ms", "–", "4.0 ms (0.33×)"]
+
+
 def test_candidates_are_compared_with_the_teacher_of_their_own_form(tmp_path):
     archs = {
         "teacher": Architecture(64, 3, 192, False, base_width=24), "teacher, joined": Architecture(64, 3, 192, False, base_width=24),
@@ -174,7 +193,7 @@ def test_candidates_are_compared_with_the_teacher_of_their_own_form(tmp_path):
     cells = {line.split(" | ")[0].strip("| "): line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("|")}
     assert cells["teacher, joined"][2:] == ["", "", "60 ms", "15 ms"]
     assert cells["plain"][2:] == ["28.0× fewer", "3.0× fewer", "15 ms, 8.0×", "3.8 ms, 8.0×"]
-    assert cells["half"][1:] == ["40·32 from 32 px", "21.7× fewer", "6.0× fewer", "5.0 ms, 12.0×", "1.2 ms, 12.0×"]
+    assert cells["half"][1:] == ["40·32 from 32 px, joined", "21.7× fewer", "6.0× fewer", "5.0 ms, 12.0×", "1.2 ms, 12.0×"]
     assert "Here so fast and so small:\n\n- OpenVINO, fp32: half (12.0 times, 200 pictures a second)\n" in text  # 8 bits, which no picture was judged in, do not count
     large = {name: {**m, "image_size": 256, "base_width": None, "alpha": 512 if "teacher" in name else 128} for name, m in models.items()}
     large["half"] |= {"design": dataclasses.asdict(GeneratorDesign((64, 96, 128, 160), pixel_shuffle=2))}

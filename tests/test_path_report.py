@@ -102,37 +102,50 @@ def test_a_line_a_station_and_how_the_last_one_stands(repository, monkeypatch):
     lost = [made_scores(*one)["content_correlation"] for one in ((MAIN, True, 777, "latent", "trimmed"), (140, True, 777, "latent"))]
     assert re.search(r"style followed [−+][\d.]+ \(aim", said)  # of one guide alone: latents have no reference to follow
     assert f"content kept {lost[0] - lost[1]:+.3f} / ".replace("-", "−") in said
-    assert said.rstrip().endswith("(aim: at least −0.02). The distances do **not** reach the aim.")
+    assert "(aim: at least −0.02). The distances do **not** reach the aim.\n\nBeside the aim: the kernel distance, which" in said
+    kernels = [[made_scores(*one, guide, v)["kernel_factor_network"] for guide in ("latent", "reference")] for one, v in
+               (((MAIN, True, 777), "trimmed"), ((140, True, 777), ""))]  # fmt: skip
+    mine, its = (" / ".join(f"{value:.1f}" for value in both) for both in kernels)
+    assert said.rstrip().endswith(f"biases, is {mine} (teacher: {its}).")  # these made-up runs have no single factors
     (repository / path_report.PRESET / f"alpha{MAIN}-kd-teacher_critic" / "weights.safetensors").touch()
     said = path_report.fragments(load_study(path_report.PRESET))["verdict"]
     assert said.rstrip().endswith("The weights in the repository, which the demo runs, are those of step 1.")
 
 
 def test_distances_of_steps_with_several_seeds_stand_seed_by_seed(repository):
-    """A step with one seed has no column, and a seed that a step lacks an empty cell."""
-    for variant, seeds in (("longer", (777, 778, 779)), ("encoder", (777, 779)), ("fitted", (777,))):
+    """From the first step with several seeds on; a seed that a step lacks is an empty cell."""
+    for variant, seeds in (("trimmed", (777,)), ("longer", (777, 778, 779)), ("fitted", (777,)), ("encoder", (777, 779))):
         for seed in seeds:
             write_run(repository, path_report.PRESET, MAIN, True, seed, variant, pictures=False)
     (lines,) = tables_of(path_report.seed_by_seed(load_study(path_report.PRESET)))
     assert list(lines) == ["777", "778", "779"]
-    assert list(lines["778"]) == ["seed", "step 3", "step 5"]
+    assert list(lines["778"]) == ["seed", "step 3", "step 4", "step 5"]
     for variant, step in (("longer", "step 3"), ("encoder", "step 5")):
         both = [made_frechet(MAIN, True, 779, guide, variant) for guide in ("latent", "reference")]
         assert lines["779"][step] == " / ".join(f"{value:.1f}" for value in both)
-    assert lines["778"]["step 5"] == "–"
+    assert lines["778"]["step 4"] == lines["778"]["step 5"] == "–" != lines["777"]["step 4"]
 
 
-def test_width_is_what_is_lacking_unless_the_narrow_end_does_better(repository, monkeypatch):
-    """Made up: a student of the thesis's recipe is the better the wider, and no variant better than it by itself."""
+def test_width_is_what_is_lacking_unless_a_narrow_student_is_taught_better(repository, monkeypatch):
+    """Made up: a student of the thesis's recipe is the better the wider, by half a unit of distance a channel."""
     import made_up_study
 
-    for variant, better, told in (("teacher_critic", 0.0, "may well be what they lack."), ("longer", -90.0, "not for want of channels")):
-        monkeypatch.setitem(made_up_study.EXTRA, variant, better)
-        write_run(repository, path_report.PRESET, MAIN, True, 777, variant, pictures=False)
+    wide = load_preset("beyond").study.main
+    for preset, alpha in ((path_report.PRESET, MAIN), ("beyond", wide)):
+        assert path_report.fragments(load_study(path_report.PRESET))["widths"].strip() == ""
+        write_run(repository, preset, alpha, True, 777, "teacher_critic", pictures=False)
+    told = {0.0: "So width may well be what they lack.", -90.0: "is in the way before their width is; with a better recipe, width counts again."}
+    for better, verdict in told.items():
+        for preset, alpha in ((path_report.PRESET, MAIN), ("beyond", wide)):
+            monkeypatch.setitem(made_up_study.EXTRA, "teacher_critic", better)
+            path = repository / preset / f"alpha{alpha}-kd-teacher_critic" / "metrics.json"
+            means = {guide: {"mean": made_scores(alpha, True, 777, guide, "teacher_critic")} for guide in ("latent", "reference")}
+            path.write_text(json.dumps({**json.loads(path.read_text()), **means}))
         text = plain(path_report.fragments(load_study(path_report.PRESET))["widths"])
-        assert told in text
+        assert text.rstrip().endswith(verdict)
         assert text.index("at α = 24;") < text.index("at α = 60: from the first to the last the weights grow 6.2-fold.")
-        assert f"has {' / '.join(f'{made_frechet(MAIN, True, 777, guide, variant):.1f}' for guide in ('latent', 'reference'))}. So" in text
+        ends = [" / ".join(f"{made_frechet(alpha, True, 777, g, 'teacher_critic'):.1f}" for g in ("latent", "reference")) for alpha in (MAIN, wide)]
+        assert f"they are {ends[0]} at α = {MAIN}; {ends[1]} at α = {wide}. The last student" in text
 
 
 def test_hours_count_the_training_that_a_student_goes_on_from(repository):

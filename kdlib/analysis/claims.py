@@ -2,8 +2,8 @@
 
 The same tests are put to the runs kept in git and to the reader's own. A test gives one or more comparisons. A comparison is
 decided when it is larger than twice its deviation between trainings. Where only the main width was trained with several seeds,
-its deviation stands in for that of the others; where it has but two, the larger of that and of the study's that it is a part of; where
-none was, the sign alone speaks, and the verdict says "in 1 seed". With three seeds that is a yardstick, no test of significance.
+its deviation stands in for that of the others; where it has but two, the largest of that, of the study's that it is a part of, and of what
+it is with the same recipe in other numbers (`kdlib.analysis.control`); where none was, the sign alone speaks, and the verdict says "in 1 seed". With three seeds that is a yardstick, no test of significance.
 
 The thesis's claims are in `kdlib.analysis.thesis_claims`, those about single losses in `kdlib.analysis.ablation`.
 """
@@ -14,6 +14,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from kdlib.analysis.control import RUN as CONTROL
 from kdlib.analysis.seeds import BLANK, ONE_SEED, Group, Quantity, StudyResults, of_shared_seeds, paired, seeds_text, tidy
 from kdlib.headlines import SPECTRAL
 from kdlib.results import GUIDES, score
@@ -140,17 +141,19 @@ def factor(guide: str, key: str, lower_is_better: bool = False) -> Measure:
 def scatter(results: StudyResults, group: Group, of: Quantity) -> float | None:
     """Deviation of a quantity between trainings of ``group``; of a single one that of the main width's students stands in.
 
-    Two runs may be close by chance: where there are no more, the deviation is at least that of the results' yardsticks. The one teacher that
-    all students learn from does not scatter: 0.
+    Two runs may be close by chance: where there are no more, the deviation is at least that of the results' yardsticks, and that of these two
+    and the same recipe trained in other numbers, which scatters as another seed does. The one teacher that all students learn from does not
+    scatter: 0.
     """
     if not group.is_student:
         return 0.0
     alike = (group, results.student(results.main, group["distilled"]), results.student(results.main, not group["distilled"]))
-    spreads = [found for one in alike if one is not None and (found := one.spread(of)) is not None]
-    known = next((spread for spread in spreads if spread.deviation is not None), None)
+    spreads = [(one, found) for one in alike if one is not None and (found := one.spread(of)) is not None]
+    one, known = next(((one, spread) for one, spread in spreads if spread.deviation is not None), (None, None))
     if known is None or known.count > 2:
         return known and known.deviation
-    others = [found for one in results.yardsticks if (found := one.spread(of)) is not None]
+    again = [row for other in results.groups if other["run"] == CONTROL and other["distilled"] == one["distilled"] for row in other.rows]
+    others = [found for other in (*results.yardsticks, Group((*one.rows, *again))) if (found := other.spread(of)) is not None]
     return max(spread.deviation for spread in (known, *others) if spread.deviation is not None)
 
 

@@ -20,7 +20,7 @@ from kdlib.analysis.seeds import BLANK, Group, computed_in, seeds_text, tidy
 from kdlib.analysis.study_tables import NONE
 from kdlib.book.ablation_report import changed, figure
 from kdlib.critters import CONTENT_FACTORS
-from kdlib.headlines import CRITTER_DISTANCE, FACTORS, FINE_DETAIL, SPECTRAL, Headline, distances
+from kdlib.headlines import CRITTER_DISTANCE, FACTORS, FINE_DETAIL, KINDS, SPECTRAL, Headline, distances
 from kdlib.paths import reference_folder
 from kdlib.results import GUIDES, in_classes, markdown_table, not_measured
 from kdlib.scoring.factor_scores import STYLE_GROUPS
@@ -39,18 +39,21 @@ METHODS = {
     "both_reals": "real pictures beside the teacher's, for $D$",
     "rate_decay": "learning rates that fall to 0",
     "combined": "picture, features, codes and falling rates together",
-    "teacher_alone": "teacher's pictures, features and codes, and nothing else",
+    "teacher_alone": "teacher's pictures, features and codes alone",
     "teacher_critic": "teacher's pictures, features and codes, and a discriminator of its pictures",
-    "teacher_s_critic": "the same, the discriminator begun as the teacher's",
-    "filtered_critic": "the same, the better half of the teacher's pictures",
+    "teacher_s_critic": "these four, the discriminator begun as the teacher's",
+    "filtered_critic": "these four, of the better half of the teacher's pictures",
 }
+INSTEAD = ("teacher_alone", "teacher_critic", "teacher_s_critic", "filtered_critic")  # of the thesis's terms and StarGAN v2's own
 
 
 SPECTRUM = factor("both", SPECTRAL.key, lower_is_better=True)
 EXCHANGE, BLURRED = "exchanged.json", "blurred.json"
 SPOILT = {"blur": "blurred by {amount:g} px", "weave": "woven by {amount:g}"}
 CODES_ALONE, GENERATOR_ALONE, BOTH = ("teacher", "student"), ("student", "teacher"), ("student", "student")  # generator and codes
-EXCHANGED = (CRITTER_DISTANCE, SPECTRAL, *(h for h in FACTORS if h.key != "leak_correlation"))
+SCORED = (CRITTER_DISTANCE, SPECTRAL, *(h for h in FACTORS if h.key != "leak_correlation"))
+KERNEL = Headline("kernel_factor_network", KINDS["kernel"], lower_is_better=True, digits=1)
+EXCHANGED = (CRITTER_DISTANCE, KERNEL, *(h for h in SCORED[1:] if h.key != "detail_correlation"))  # whose two factors have a table of their own
 
 
 def named(variant: str) -> str:
@@ -76,6 +79,11 @@ def fragments(study: Study, together: Study, folder: Path | None = None) -> dict
         "averages": averages(folder.parent / PRESET / AVERAGES),
     }
     return {name: ended(text) for name, text in parts.items()}
+
+
+def _line(variant: str) -> str:
+    """A variant as its line in a table is headed."""
+    return f"{'instead:' if variant in INSTEAD else '+'} {named(variant)}"
 
 
 def _started(study: Study) -> bool:
@@ -134,7 +142,10 @@ def _single_factors(rows: list[dict[str, Any]]) -> str:
 def _codes(result: dict[str, Any]) -> str:
     """How widely the student's codes spread, and how far they are from the teacher's."""
     spread, rest = (" / ".join(f"{100 * result['codes'][guide][key]:.0f} %" for guide in GUIDES) for key in ("variance", "unexplained"))
-    return f"Within a domain the student's codes have {spread} of the variance of the teacher's, and differ from them by {rest} of it."
+    return (
+        f"Within a domain the student's codes have {spread} of the variance of the teacher's; their mean squared difference from the teacher's is {rest} of it. "
+        "(Of codes that have nothing to do with each other it would be the sum of both variances.)"
+    )
 
 
 def _pictures(result: dict[str, Any]) -> str:
@@ -159,7 +170,7 @@ def path(study: Study) -> str:
         scores = [h for h in main_scores(results) if any(group.score(guide, h.key) is not None for group in results.groups)]
         lines = [_whole(name, group, guide, scores) for name, group in _ends(study).items()]
         for variant in results.variants:
-            lines.append([f"+ {named(variant)}", *(changed(results, variant, measure_of(h, guide)) for h in scores)])
+            lines.append([_line(variant), *(changed(results, variant, measure_of(h, guide)) for h in scores)])
         heads = [f"{guide}-guided", *(h.heading.split(" (")[0] for h in scores)]
         tables.append(in_classes(markdown_table(heads, lines), "kdnamed kddense"))
     return joined(*tables)
@@ -168,7 +179,7 @@ def path(study: Study) -> str:
 def cost(study: Study) -> str:
     """A line a method: weights shipped, time of training and the numbers it was computed in, seeds."""
     results = study.results
-    groups = _ends(study) | {f"+ {named(variant)}": results.student(results.main, True, variant) for variant in results.variants}
+    groups = _ends(study) | {_line(variant): results.student(results.main, True, variant) for variant in results.variants}
     lines = []
     for name, group in groups.items():
         seconds = group.spread(lambda row: row["seconds_per_iteration"])
@@ -181,7 +192,7 @@ def cost(study: Study) -> str:
 def _ends(study: Study) -> dict[str, Group]:
     """The teacher, where the way leads, and the thesis's recipe, where it begins, in whatever numbers it was trained."""
     start = study.results.student(study.results.main, True)
-    again = {f"the same again, in {computed_in(group)}": group for group in study.results.groups if group["run"] == CONTROL}
+    again = {f"this recipe again, in {computed_in(group)}": group for group in study.results.groups if group["run"] == CONTROL}
     return ({"teacher": study.results.teacher} if study.results.teacher is not None else {}) | {_start_name(study): start} | again
 
 
@@ -241,7 +252,7 @@ def blurred(path: Path) -> str:
     if not path.is_file():
         return not_measured(f"python benchmarks/blurred_pictures.py --json runs/reference/{TOGETHER}/{BLURRED}")
     result = json.loads(path.read_text(encoding="utf-8"))
-    asked = [*EXCHANGED[:2], FINE_DETAIL, *(h for h in EXCHANGED if h.key == "domain_accuracy")]
+    asked = [*SCORED[:2], FINE_DETAIL, *(h for h in SCORED if h.key == "domain_accuracy")]
     shown = [h for h in asked if all(h.key in row["scores"][guide] for row in result["rows"] for guide in GUIDES)]
     lines = []
     for row in result["rows"]:
@@ -260,7 +271,7 @@ def averages(path: Path) -> str:
     if not path.is_file():
         return not_measured(f"python benchmarks/moving_averages.py --threads 1 --json runs/reference/{PRESET}/{path.name}")
     result = json.loads(path.read_text(encoding="utf-8"))
-    shown = [h for h in (*EXCHANGED, FINE_DETAIL) if any(h.key in row["scores"][guide] for row in result["rows"] for guide in GUIDES)]
+    shown = [h for h in (*SCORED, FINE_DETAIL) if any(h.key in row["scores"][guide] for row in result["rows"] for guide in GUIDES)]
     lines = [[row["average"], *(tidy(" / ".join(_score(row["scores"][guide], h) for guide in GUIDES)) for h in shown)] for row in result["rows"]]
     about = (
         f"One training, the full recipe of preset `{result['preset']}` at α = {result['alpha']} for {result['iterations']:,} iterations, of which every "

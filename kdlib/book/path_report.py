@@ -5,6 +5,7 @@ was tried in place of a step and left is shown beside it.
 """
 
 import json
+from itertools import dropwhile
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from kdlib.analysis.kept_study import Study, load_study
 from kdlib.analysis.prose import ended, joined
 from kdlib.analysis.seeds import BLANK, Group, computed_in, seeds_text, tidy
 from kdlib.analysis.study_tables import NONE
-from kdlib.book.gap_report import exchange
+from kdlib.book.gap_report import TOGETHER, exchange
 from kdlib.headlines import CRITTER_DISTANCE, SPECTRAL, TRANSLATION, Headline, distances
 from kdlib.paths import reference_folder
 from kdlib.results import GUIDES, in_classes, markdown_table, not_measured
@@ -22,6 +23,7 @@ from kdlib.runs import STUDENT, run_name
 PRESET = "small"
 ENCODER = "encoder.json"
 AIM = {"parameters": 20.0, "macs": 10.0, "frechet": 1.05, "lost": 0.02}  # so many times fewer; so many times the teacher's; so much lower at most
+SMALL = {"markings": "style_correlation_markings", "eyes": "style_correlation_eye", "mouth": "content_correlation_mouth", "gaze": "content_correlation_gaze"}
 STEPS = {
     "teacher_critic": "taught by the teacher's pictures, features and codes and a discriminator of its pictures",
     "trimmed": "two channels less at the two highest resolutions, and $F$ twice as wide, where width costs weights but hardly any work",
@@ -44,7 +46,7 @@ def fragments(study: Study) -> dict[str, str]:
     return {
         "steps": ended(joined(steps(study, dense=True), missing(study))),
         "seeds": ended(seed_by_seed(study)),
-        "widths": ended(widths(study, load_study(study.preset.base))),
+        "widths": ended(widths(study, load_study(study.preset.base), load_study(TOGETHER))),
         "verdict": ended(verdict(study)),
         "encoder": ended(encoder(folder / ENCODER)),
         "exchange": ended(exchange(folder, f"{PRESET}/alpha{study.preset.study.main}-kd-{list(STEPS)[-1]}")),
@@ -86,14 +88,13 @@ def steps(study: Study, dense: bool = False) -> str:
 
 
 def seed_by_seed(study: Study) -> str:
-    """Both Fréchet distances of every seed, along the steps that were trained with several; nothing where none was."""
-    several = {station: group for station, group in _groups(study).items() if station.startswith("step") and len(group.rows) > 1}
-    if not several:
-        return ""
-    seeds = sorted({seed for group in several.values() for seed in group.seeds})
-    rows = {station: dict(zip(group.seeds, group.rows, strict=True)) for station, group in several.items()}
-    lines = [[str(seed), *(_distances(rows[station].get(seed)) for station in several)] for seed in seeds]
-    return markdown_table(["seed", *several], lines)
+    """Both Fréchet distances of every seed, from the first step on that was trained with several; nothing where none was."""
+    whole = {station: group for station, group in _groups(study).items() if station.startswith("step")}
+    shown = dict(dropwhile(lambda item: len(item[1].rows) < 2, whole.items()))
+    seeds = sorted({seed for group in shown.values() for seed in group.seeds})
+    rows = {station: dict(zip(group.seeds, group.rows, strict=True)) for station, group in shown.items()}
+    lines = [[str(seed), *(_distances(rows[station].get(seed)) for station in shown)] for seed in seeds]
+    return markdown_table(["seed", *shown], lines) if shown else ""
 
 
 def _distances(row: dict[str, Any] | None) -> str:
@@ -159,27 +160,61 @@ def verdict(study: Study) -> str:
         f"Its latent- and reference-guided Fréchet distances are **{ends[0]} times** the teacher's (aim: {AIM['frechet']:g}); those of the "
         f"thesis's recipe at α = {study.results.main}, where the path begins, {ends[1]} times. "
         f"{_kept(last, teacher)} {_reached(ratios[0])}",
+        _unasked(last, teacher),
         _shipped(study, name),
     )
 
 
-def widths(study: Study, base: Study) -> str:
-    """Whether width is what the thesis's students lack: its recipe at every width of ``base``, beside the path's narrow end; nothing without both."""
-    by_recipe = [group for group in base.results.grid if group["distilled"]]
+def _unasked(student: Group, teacher: Group) -> str:
+    """What the aim does not ask for: the kernel distance, and the factors that no score of `TRANSLATION` counts."""
+    parts = []
+    for headline in distances(student.rows, "kernel")[:1]:
+        both = [tidy(" / ".join(f"{group.score(guide, headline.key).mean:.1f}" for guide in GUIDES)) for group in (student, teacher)]
+        parts.append(f"the kernel distance, which no number of pictures biases, is {both[0]} (teacher: {both[1]})")
+    small = []
+    for name, key in SMALL.items():
+        spreads = [group.score("reference", key) for group in (student, teacher)]
+        if None not in spreads:
+            small.append(f"{name} {spreads[0].text(2)} (teacher: {spreads[1].text(2)})")
+    if small:
+        parts.append(f"the smaller factors, which those scores leave out, correlate with those of reference or source, reference-guided, by: {', '.join(small)}")
+    return f"Beside the aim: {'; '.join(parts)}." if parts else ""
+
+
+def widths(study: Study, base: Study, together: Study) -> str:
+    """Whether width is what the thesis's students lack; nothing without the runs that say it.
+
+    Students of one seed by the thesis's recipe, at every width of ``base``, beside those of step 1's recipe at the path's width and at
+    ``together``'s, trained as long, and the path's end.
+    """
+    by_recipe = {group["alpha"]: row for group in base.results.grid if group["distilled"] for row in group.rows if row["seed"] == base.preset.training.seed}
     reached = [group for name, group in _groups(study).items() if name.startswith("step")]
-    if len(by_recipe) < 2 or not reached:
+    critic = list(STEPS)[0]
+    by_critic = {one.results.main: found.rows[0] for one in (study, together) if (found := one.results.student(one.results.main, True, critic)) is not None}
+    if len(by_recipe) < 2 or len(by_critic) < 2 or not reached:
         return ""
-    told = [f"{_means(group)} at α = {group['alpha']}" for group in by_recipe]
-    more, last = by_recipe[-1]["parameters"] / by_recipe[0]["parameters"], reached[-1]
-    beaten = all(_mean(last, distance(guide)) < min(_mean(group, distance(guide)) for group in by_recipe) for guide in GUIDES)
+    alphas, last = list(by_recipe), reached[-1]
+    narrow, wide = (by_critic[alpha] for alpha in sorted(by_critic))
+    told = "; ".join(f"{_distances(row)} at α = {alpha}" for alpha, row in by_recipe.items())
+    taught = "; ".join(f"{_distances(row)} at α = {row['alpha']}" for row in (narrow, wide))
     return (
-        f"Latent- and reference-guided, the Fréchet distances of students distilled by the thesis's recipe are {'; '.join(told)}: from the first to the last "
-        f"the weights grow {more:.1f}-fold. The last student of the path below, with {_fewer(study, last, 'parameters').split(' ')[0]} weights, "
-        f"has {_means(last)}. "
-    ) + (
-        "So it is not for want of channels that wider students gain so little: what they are taught, and for how long, is in the way first."
-        if beaten else "So width alone may well be what they lack."
-    )  # fmt: skip
+        f"Latent- and reference-guided, the Fréchet distances of students distilled by the thesis's recipe (seed {base.preset.training.seed}) are {told}: "
+        f"from the first to the last the weights grow {by_recipe[alphas[-1]]['parameters'] / by_recipe[alphas[0]]['parameters']:.1f}-fold. Taught by the "
+        f"recipe of step 1 below for as many iterations they are {taught}. The last student of the path, with "
+        f"{_fewer(study, last, 'parameters').split(' ')[0]} weights, has {_means(last)}. {_lacking(list(by_recipe.values()), narrow, wide)}"
+    )
+
+
+def _lacking(by_recipe: list[dict[str, Any]], narrow: dict[str, Any], wide: dict[str, Any]) -> str:
+    """What the numbers of `widths` come to."""
+    measures = [distance(guide).of for guide in GUIDES]
+    taught_better = all(of(narrow) < min(map(of, by_recipe)) for of in measures)
+    wider_better = all(of(wide) < of(narrow) for of in measures)
+    if not taught_better:
+        return "So width may well be what they lack."
+    return "So what they are taught is in the way before their width is" + (
+        "; with a better recipe, width counts again." if wider_better else ", and with a better recipe, too, width does not count."
+    )
 
 
 def _means(group: Group) -> str:

@@ -12,12 +12,16 @@ from typing import Any
 from kdlib.analysis.kept_study import Study, load_study, main_scores
 from kdlib.analysis.prose import joined
 from kdlib.analysis.seeds import BLANK, Group, computed_in, seeds_text, tidy
-from kdlib.analysis.speed import AIM, JOINED_TEACHER, MACHINE, UNJUDGED, architecture_of, milliseconds, of_machines, teacher_of, times_fewer_weights
+from kdlib.analysis.speed import (
+    AIM, JOINED_TEACHER, MACHINE, UNJUDGED, architecture_of, by_machine, milliseconds, of_machines, teacher_of, times_fewer_weights,
+)  # fmt: skip
+from kdlib.architecture import Architecture
 from kdlib.book.cost_report import shown
+from kdlib.config import load_preset
 from kdlib.deploy.latency import RUNTIMES
 from kdlib.headlines import CRITTER_DISTANCE, Headline
 from kdlib.paths import reference_folder
-from kdlib.results import GUIDES, markdown_table, not_measured
+from kdlib.results import GUIDES, in_classes, markdown_table, not_measured
 from kdlib.views.width_figures import sensitivity_figure
 
 PRESET = "width"
@@ -39,6 +43,8 @@ STUDY = (
 )  # the student of one cap first; the page shows runs that are kept
 NOT_TRAINED = "Not trained yet, or not kept: the commands are below."
 GUIDE = "reference"
+PLAIN = "plain"  # operations in the order in which the networks are written, see kdlib.deploy.inference_form
+ONE_CAP = "one cap, α = {}"
 SCORES = (
     CRITTER_DISTANCE,
     Headline("domain_accuracy", "species right", digits=2),
@@ -60,7 +66,7 @@ def fragments(folder: Path | None = None) -> dict[str, str]:
     found = {name: _made(folder / f"{file}.json", make, command) for name, (file, make, command) in parts.items()}
     timings = {size: CANDIDATES.format(size=size, folder=FOLDER, machine=MACHINE) for size in (64, 256)}
     found |= {f"candidates_{size}": of_machines(folder, f"latency_{size}", candidates, command).rstrip() + "\n" for size, command in timings.items()}
-    found["trained"] = trained(load_study(PRESET), load_study(METHODS)).rstrip() + "\n"
+    found["trained"] = trained(load_study(PRESET), load_study(METHODS), folder).rstrip() + "\n"
     asked = (SENSITIVITY, *timings.values(), *STUDY)
     return found | {"commands": "```bash\n" + "\n".join(asked) + "\n```\n"}
 
@@ -154,7 +160,10 @@ def _widths(counted: Results) -> str:
     """Channels by resolution, as the architecture counted has them."""
     arch = architecture_of(counted)
     text = "·".join(map(str, arch.generator_widths))
-    return f"{text} from {arch.generator_sizes[0]} px" + (", separable" if arch.separable_up or arch.separable_bottleneck else "")
+    form = counted.get("form", PLAIN)
+    return f"{text} from {arch.generator_sizes[0]} px" + (", separable" if arch.separable_up or arch.separable_bottleneck else "") + (
+        "" if form == PLAIN else f", {form}"
+    )  # fmt: skip
 
 
 def _aim(result: Results, series: list[tuple[str, str]]) -> str:
@@ -189,11 +198,14 @@ def _bullets(lines: list[str]) -> str:
     return "\n".join(f"- {line}" for line in lines)
 
 
-def trained(study: Study, methods: Study) -> str:
-    """The trained allocations beside the student of one cap that learned in the same way, one of ``methods``: cost and scores."""
+def trained(study: Study, methods: Study, folder: Path) -> str:
+    """The trained allocations beside the student of one cap that learned in the same way, one of ``methods``: cost and scores.
+
+    ``folder`` holds the times of generators of these widths, by machine.
+    """
     results = study.results
     start = methods.results.student(results.main, True, RECIPE)
-    kept = {f"one cap, α = {results.main}": start} | {n.replace("_", " "): results.student(results.main, True, n) for n in results.variants}
+    kept = {ONE_CAP.format(results.main): start} | {n.replace("_", " "): results.student(results.main, True, n) for n in results.variants}
     if start is None or not results.variants:
         return NOT_TRAINED
     heads = ["", *kept]
@@ -201,13 +213,31 @@ def trained(study: Study, methods: Study) -> str:
     for key, unit, size in (("parameters", "M", 1e6), ("macs", "M", 1e6)):
         name = "weights of G, E and F" if key == "parameters" else "MACs of G, E and F"
         lines.append([name, *(f"{group[key] / size:.{3 if key == 'parameters' else 1}f}{BLANK}{unit}" for group in kept.values())])
+    archs = [load_preset(PRESET, variant=name or None).architecture(3, alpha=results.main, student=True) for name in ("", *results.variants)]
+    for path in by_machine(folder, f"latency_{study.preset.data.image_size}"):
+        lines += _times(json.loads(path.read_text(encoding="utf-8")), archs, path.parent.name)
     for headline in main_scores(results):
         for guide in GUIDES:
             if start.score(guide, headline.key) is not None:
                 lines.append([f"{headline.heading}, {guide}", *(_score(group, guide, headline) for group in kept.values())])
     missing = [name for name in study.planned if name not in {row["run"] for row in study.rows}]
     left = f"Not trained yet: {', '.join(f'`{name}`' for name in missing)}." if missing else ""
-    return joined(markdown_table(heads, lines), left)
+    about = "Times, where there are any, are those of the tables above in float32 and in the plain form; in brackets, as many times one cap's."
+    return joined(in_classes(markdown_table(heads, lines), "kddense"), about, left)
+
+
+def _times(result: Results, archs: list[Architecture], machine: str) -> list[list[str]]:
+    """A line a runtime: median time of a generator of each architecture, and in brackets how many times the first one's that is."""
+    names = [next((m for m, told in result["models"].items() if told["form"] == PLAIN and architecture_of(told) == arch), "") for arch in archs]
+    seconds = {(row["model"], row["runtime"]): row["median_seconds"] for row in result["rows"] if row["precision"] == "fp32"}
+    lines = []
+    for runtime in dict.fromkeys(row["runtime"] for row in result["rows"]):
+        found = [seconds.get((name, runtime)) for name in names]
+        if found[0] is None:
+            continue
+        cells = ["–" if own is None else tidy(f"{milliseconds(own)} ({own / found[0]:.2f}×)").replace(" ms", f"{BLANK}ms") for own in found[1:]]
+        lines.append([f"time of G, {RUNTIMES[runtime]}, `{machine}`", milliseconds(found[0]), *cells])
+    return lines
 
 
 def _score(group: Group, guide: str, headline: Headline) -> str:
