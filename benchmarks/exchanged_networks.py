@@ -4,10 +4,10 @@
 
 A translation takes a generator and a style code: F's, latent-guided, or E's, reference-guided. The teacher's and the student's codes
 have the same length, and a distilled student is taught with its teacher's codes, so each generator can be given the other's. Four
-pairs are scored by the protocol of the student's preset, and so is what each keeps of every single factor, where these are known. Besides, the codes themselves are compared: the share of the teacher's variance
-within a domain that the student's codes have, and the share of it that their differences from the teacher's make; and the pictures that both
-generators draw with the teacher's codes, on training and on validation pictures: a student that had learned its examples by heart would
-be nearer to its teacher on the former.
+pairs are scored by the protocol of the student's preset, and so is what each keeps of every single factor, where these are known.
+Besides, the codes themselves are compared: the share of the teacher's variance within a domain that the student's codes have, and the
+share of it that their differences from the teacher's make; and the pictures that both generators draw with the teacher's codes, on
+training and on validation pictures: a student that had learned its examples by heart would be nearer to its teacher on the former.
 """
 
 import argparse

@@ -3,7 +3,8 @@
 The same tests are put to the runs kept in git and to the reader's own. A test gives one or more comparisons. A comparison is
 decided when it is larger than twice its deviation between trainings. Where only the main width was trained with several seeds,
 its deviation stands in for that of the others; where it has but two, the largest of that, of the study's that it is a part of, and of what
-it is with the same recipe in other numbers (`kdlib.analysis.control`); where none was, the sign alone speaks, and the verdict says "in 1 seed". With three seeds that is a yardstick, no test of significance.
+it is with the same recipe in other numbers (`kdlib.analysis.control`); where none was, the sign alone speaks, and the verdict says "in 1
+seed". With three seeds that is a yardstick, no test of significance.
 
 The thesis's claims are in `kdlib.analysis.thesis_claims`, those about single losses in `kdlib.analysis.ablation`.
 """

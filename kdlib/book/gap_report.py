@@ -132,9 +132,10 @@ def _single_factors(rows: list[dict[str, Any]]) -> str:
     columns = {f"style_correlation_{name}": name for name in STYLE_GROUPS} | {f"content_correlation_{name}": name for name in CONTENT_FACTORS}
     if not all(key in row["parts"]["reference"] for row in rows for key in columns):
         return ""
-    lines = [
-        [f"the {row['generator']}'s", f"the {row['codes']}'s", *(tidy(f"{round(row['parts']['reference'][key], 2) + 0.0:.2f}") for key in columns)] for row in rows
-    ]
+    lines = []
+    for row in rows:
+        kept = row["parts"]["reference"]
+        lines.append([f"the {row['generator']}'s", f"the {row['codes']}'s", *(tidy(f"{round(kept[key], 2) + 0.0:.2f}") for key in columns)])
     about = "Factor by factor, reference-guided: the correlation of what is drawn with the reference, of the first four, and with the source."
     return joined(about, in_classes(markdown_table(["generator", "codes", *columns.values()], lines), "kddense"))
 
@@ -143,8 +144,8 @@ def _codes(result: dict[str, Any]) -> str:
     """How widely the student's codes spread, and how far they are from the teacher's."""
     spread, rest = (" / ".join(f"{100 * result['codes'][guide][key]:.0f} %" for guide in GUIDES) for key in ("variance", "unexplained"))
     return (
-        f"Within a domain the student's codes have {spread} of the variance of the teacher's; their mean squared difference from the teacher's is {rest} of it. "
-        "(Of codes that have nothing to do with each other it would be the sum of both variances.)"
+        f"Within a domain the student's codes have {spread} of the variance of the teacher's; their mean squared difference from the teacher's is "
+        f"{rest} of it. (Of codes that have nothing to do with each other it would be the sum of both variances.)"
     )
 
 

@@ -177,7 +177,7 @@ def _unasked(student: Group, teacher: Group) -> str:
         if None not in spreads:
             small.append(f"{name} {spreads[0].text(2)} (teacher: {spreads[1].text(2)})")
     if small:
-        parts.append(f"the smaller factors, which those scores leave out, correlate with those of reference or source, reference-guided, by: {', '.join(small)}")
+        parts.append(f"the smaller factors, which those scores leave out, correlate with reference or source, reference-guided, by {', '.join(small)}")
     return f"Beside the aim: {'; '.join(parts)}." if parts else ""
 
 
