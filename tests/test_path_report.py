@@ -89,9 +89,9 @@ def test_a_line_a_station_and_how_the_last_one_stands(repository, monkeypatch):
     assert lines["start"]["weights"] == f"{student / 1e3:.3g} k ({teacher / student:.1f}×)"
     mine = [made_frechet(MAIN, True, 777, guide, "trimmed") for guide in ("latent", "reference")]
     assert lines["step 2"]["Fréchet distance"] == " / ".join(f"{value:.2f}" for value in mine)
-    assert "Tried in place of a step, and left: *2a*: nothing at full resolution." in text
+    assert "Tried and left: *2a*: nothing at full resolution." in text
     assert "/" not in lines["step 2"]["style followed"]  # latents have no reference to follow
-    assert text.rstrip().endswith("*Not run yet:* `longer`, `fitted`, `encoder`, `longest`, `separable`: `python -m kdlib study --preset small`.")
+    assert text.rstrip().endswith("*Not run yet:* `longer`, `fitted`, `encoder`, `longest`, `separable`, `again`, `again_use`: `python -m kdlib study --preset small`.")
     ratios = [
         " and ".join(f"{made_frechet(MAIN, True, 777, guide, v) / made_frechet(140, True, 777, guide):.2f}" for guide in ("latent", "reference"))
         for v in ("trimmed", "")

@@ -33,9 +33,11 @@ STEPS = {
     "teacher's translations, too",
     "longest": "twice as many iterations again, of the generator alone, from where it was",
 }
-INSTEAD = {  # of a step: its number with a letter, and what was done
+INSTEAD = {  # of a step, or as a next one: its number with a letter, and what was done
     "half_resolution": ("2a", "nothing at full resolution"),
     "separable": ("2b", "the generator's decoder depthwise separable, too, and wider for it"),
+    "again": ("7a", "3,000 iterations more of the generator, in the same way"),
+    "again_use": ("7b", "2,000 more, in which the code that $E$ reads off a picture has to be the one that it was drawn with, too (Eqs. 35 and 36, at weight 3)"),
 }
 STATIONS = {"start": "", **{f"step {i}": name for i, name in enumerate(STEPS, 1)}, **{f"tried {which}": name for name, (which, _) in INSTEAD.items()}}
 
@@ -75,7 +77,7 @@ def steps(study: Study, dense: bool = False) -> str:
     whole = ({"teacher": study.results.teacher} if study.results.teacher else {}) | groups
     told = [f"{i}. {text}{'' if f'step {i}' in groups else ' *(not trained yet)*'}" for i, text in enumerate(STEPS.values(), 1)]
     others = [f"*{which}*: {text}" for which, text in INSTEAD.values() if f"tried {which}" in groups]
-    tried = f"Tried in place of a step, and left: {'; '.join(others)}." if others else ""
+    tried = f"Tried and left: {'; '.join(others)}." if others else ""
     scores = _scores(next(iter(whole.values())))
     lines = [
         [name, *(_fewer(study, group, key) for key in ("parameters", "macs")), *(_both(group, headline) for headline in scores)]
