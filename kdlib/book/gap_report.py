@@ -39,8 +39,8 @@ METHODS = {
     "combined": "teacher's pictures, features and codes, and falling rates, together",
     "teacher_alone": "teacher's pictures, features and codes alone",
     "teacher_critic": "teacher's pictures, features and codes, and a discriminator of its pictures",
-    "teacher_s_critic": "these four, the discriminator begun as the teacher's",
-    "filtered_critic": "these four, of the better half of the teacher's pictures",
+    "teacher_s_critic": "pictures, features and codes, and a discriminator begun as the teacher's",
+    "filtered_critic": "pictures, features and codes, and a discriminator, of the better half of its pictures",
 }
 INSTEAD = ("teacher_alone", "teacher_critic", "teacher_s_critic", "filtered_critic")  # of the thesis's terms and StarGAN v2's own
 
