@@ -105,7 +105,7 @@ def sensitivity(result: Results) -> str:
         "channels are cut, those that are read by the least weights, and nothing is trained afterwards. Pixels are on a scale from −1 to 1."
     )
     figure = shown(sensitivity_figure(result, CRITTER_DISTANCE.key, CRITTER_DISTANCE.heading)) if CRITTER_DISTANCE.key in whole["scores"][GUIDE] else ""
-    return joined(_most_sensitive(result), figure, markdown_table(heads, lines), about)
+    return joined(_most_sensitive(result), figure, in_classes(markdown_table(heads, lines), "kddense"), about)
 
 
 def _scores(row: Results) -> list[str]:
@@ -136,12 +136,12 @@ def candidates(result: Results) -> str:
     first = next(iter(models))
     told = {(r, p) for _, r, p in rows if p != "fp16 weights"}  # which runtimes turn back into float32 once, when they load a file
     series = sorted(told, key=lambda one: (list(RUNTIMES).index(one[0]), one[1]))
-    heads = ["generator", "channels", "weights of G, E, F", "MACs of G", *(f"{RUNTIMES[r]}, {p}" for r, p in series)]
+    heads = ["generator", "channels", "fewer weights of G, E, F", "fewer MACs of G", *(f"{RUNTIMES[r]}, {p}" for r, p in series)]
     lines = []
     for name, counted in models.items():
         teacher = teacher_of(models, name)
         fewer = [times_fewer_weights(models, name), models[first]["macs"] / counted["macs"]]
-        cells = [name, _widths(counted), *("" if name in (first, JOINED_TEACHER) else f"{times:.1f}×{BLANK}fewer" for times in fewer)]
+        cells = [name, _widths(counted), *("" if name in (first, JOINED_TEACHER) else f"{times:.1f}×" for times in fewer)]
         for runtime, precision in series:
             row, whole = (rows.get((which, runtime, precision)) for which in (name, teacher))
             times = f", {whole['median_seconds'] / row['median_seconds']:.1f}×" if row and whole and name not in (first, JOINED_TEACHER) else ""
@@ -153,7 +153,7 @@ def candidates(result: Results) -> str:
         "against the teacher: a generator with joined or strided operations against the joined teacher, a plain one against the plain one. In 8 "
         f"bits every layer is quantised, and since nothing is trained no picture says what that costs.{note}"
     )
-    return "\n\n".join([_aim(result, series), markdown_table(heads, lines), about])
+    return "\n\n".join([_aim(result, series), in_classes(markdown_table(heads, lines), "kddense"), about])
 
 
 def _widths(counted: Results) -> str:
