@@ -37,7 +37,10 @@ INSTEAD = {  # of a step, or as a next one: its number with a letter, and what w
     "half_resolution": ("2a", "nothing at full resolution"),
     "separable": ("2b", "the generator's decoder depthwise separable, too, and wider for it"),
     "again": ("7a", "3,000 iterations more of the generator, in the same way"),
-    "again_use": ("7b", "2,000 more, in which the code that $E$ reads off a picture has to be the one that it was drawn with, too (Eqs. 35 and 36, at weight 3)"),
+    "again_use": (
+        "7b",
+        "2,000 more, in which the code that $E$ reads off a picture has to be the one that it was drawn with, too (Eqs. 35 and 36, at weight 3)",
+    ),
 }
 STATIONS = {"start": "", **{f"step {i}": name for i, name in enumerate(STEPS, 1)}, **{f"tried {which}": name for name, (which, _) in INSTEAD.items()}}
 
@@ -111,10 +114,15 @@ def _both(group: Group, headline: Headline) -> str:
     return tidy(" / ".join(spread.text(min(headline.digits, 2)) for spread in spreads)) or NONE
 
 
+def _count(number: int) -> str:
+    """'3.04 M' or '131 k'."""
+    size, unit = (1e6, "M") if number >= 1e6 else (1e3, "k")
+    return f"{number / size:.3g}{BLANK}{unit}"
+
+
 def _fewer(study: Study, group: Group, key: str) -> str:
     """A count, and how many times smaller than the teacher's."""
-    size, unit = (1e6, "M") if group[key] >= 1e6 else (1e3, "k")
-    text, teacher = f"{group[key] / size:.3g}{BLANK}{unit}", study.results.teacher
+    text, teacher = _count(group[key]), study.results.teacher
     return text if teacher is None or not group.is_student else f"{text} ({teacher[key] / group[key]:.1f}×)"
 
 
@@ -203,7 +211,7 @@ def widths(study: Study, base: Study, together: Study) -> str:
         f"Latent- and reference-guided, the Fréchet distances of students distilled by the thesis's recipe (seed {base.preset.training.seed}) are {told}: "
         f"from the first to the last the weights grow {by_recipe[alphas[-1]]['parameters'] / by_recipe[alphas[0]]['parameters']:.1f}-fold. Taught by the "
         f"recipe of step 1 below for as many iterations they are {taught}. The last student of the path, with "
-        f"{_fewer(study, last, 'parameters').split(' ')[0]} weights, has {_means(last)}. {_lacking(list(by_recipe.values()), narrow, wide)}"
+        f"{_count(last['parameters'])} weights, has {_means(last)}. {_lacking(list(by_recipe.values()), narrow, wide)}"
     )
 
 

@@ -18,6 +18,7 @@ from kdlib.analysis.speed import (
 from kdlib.architecture import Architecture
 from kdlib.book.cost_report import shown
 from kdlib.config import load_preset
+from kdlib.deploy.forms import in_form
 from kdlib.deploy.latency import RUNTIMES
 from kdlib.headlines import CRITTER_DISTANCE, Headline
 from kdlib.paths import reference_folder
@@ -43,7 +44,6 @@ STUDY = (
 )  # the student of one cap first; the page shows runs that are kept
 NOT_TRAINED = "Not trained yet, or not kept: the commands are below."
 GUIDE = "reference"
-PLAIN = "plain"  # operations in the order in which the networks are written, see kdlib.deploy.inference_form
 ONE_CAP = "one cap, α = {}"
 SCORES = (
     CRITTER_DISTANCE,
@@ -157,13 +157,11 @@ def candidates(result: Results) -> str:
 
 
 def _widths(counted: Results) -> str:
-    """Channels by resolution, as the architecture counted has them."""
+    """Channels by resolution, as the architecture counted has them, and the order of operations where that is not the plain one."""
     arch = architecture_of(counted)
     text = "·".join(map(str, arch.generator_widths))
-    form = counted.get("form", PLAIN)
-    return f"{text} from {arch.generator_sizes[0]} px" + (", separable" if arch.separable_up or arch.separable_bottleneck else "") + (
-        "" if form == PLAIN else f", {form}"
-    )  # fmt: skip
+    separable = ", separable" if arch.separable_up or arch.separable_bottleneck else ""
+    return in_form(f"{text} from {arch.generator_sizes[0]} px{separable}", counted.get("form", "plain"))
 
 
 def _aim(result: Results, series: list[tuple[str, str]]) -> str:
@@ -228,7 +226,7 @@ def trained(study: Study, methods: Study, folder: Path) -> str:
 
 def _times(result: Results, archs: list[Architecture], machine: str) -> list[list[str]]:
     """A line a runtime: median time of a generator of each architecture, and in brackets how many times the first one's that is."""
-    names = [next((m for m, told in result["models"].items() if told["form"] == PLAIN and architecture_of(told) == arch), "") for arch in archs]
+    names = [next((m for m, told in result["models"].items() if told["form"] == "plain" and architecture_of(told) == arch), "") for arch in archs]
     seconds = {(row["model"], row["runtime"]): row["median_seconds"] for row in result["rows"] if row["precision"] == "fp32"}
     lines = []
     for runtime in dict.fromkeys(row["runtime"] for row in result["rows"]):
